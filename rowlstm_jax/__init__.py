@@ -1,0 +1,1 @@
+"""Recurrent networks on images in JAX and Flax: exact, resumable, comparable."""

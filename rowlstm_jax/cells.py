@@ -1,0 +1,101 @@
+"""Recurrent cells, all of them Flax `nn.RNNCellBase`: `(carry, x_t) -> (carry, y_t)`."""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.typing import Dtype, Initializer
+
+
+class BasicLSTMCell(nn.RNNCellBase):
+    r"""The LSTM cell of TensorFlow 1 (`BasicLSTMCell`): one kernel, one bias, a constant forget bias.
+
+    .. math::
+        [i, j, f, o] &= [x_t, h_{t-1}] W + b \\
+        c_t &= \sigma(f + \mathrm{forget\_bias}) \, c_{t-1} + \sigma(i) \tanh(j) \\
+        h_t &= \sigma(o) \tanh(c_t)
+
+    The carry is (c, h), float32 unless `param_dtype` says otherwise: with `dtype=bfloat16` the products run in
+    bfloat16 while c keeps its precision over long sequences.
+
+    Parameters: `kernel` [F + H, 4 H], `bias` [4 H], gates in the order i, j, f, o. One kernel rather than Flax's eight
+    keeps TensorFlow 1's initialisation (Glorot uniform over the whole matrix, which is wider than over each gate)
+    and one matrix product a step; `flax_lstm_params` converts to Flax's names.
+
+    Example:
+      >>> cell = BasicLSTMCell(features=4)
+      >>> carry = cell.initialize_carry(jax.random.key(0), (2, 3))
+      >>> variables = cell.init(jax.random.key(1), carry, jnp.ones((2, 3)))
+      >>> (c, h), y = cell.apply(variables, carry, jnp.ones((2, 3)))
+      >>> y.shape
+      (2, 4)
+
+    Source: TensorFlow 1.15 `tf.nn.rnn_cell.BasicLSTMCell`, after Zaremba et al., arXiv:1409.2329.
+    """
+
+    features: int
+    forget_bias: float = 1.0
+    kernel_init: Initializer = nn.initializers.glorot_uniform()
+    bias_init: Initializer = nn.initializers.zeros_init()
+    carry_init: Initializer = nn.initializers.zeros_init()
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, carry: tuple[jax.Array, jax.Array], inputs: jax.Array
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        """Take one time step.
+
+        Args:
+          carry: (c, h), each [..., H].
+          inputs: x_t [..., F].
+
+        Returns:
+          The new carry (c, h), and h as the output.
+        """
+        c, h = carry
+        kernel_shape = (inputs.shape[-1] + self.features, 4 * self.features)
+        kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
+        bias = self.param("bias", self.bias_init, (4 * self.features,), self.param_dtype)
+        x, h, kernel, bias = nn.dtypes.promote_dtype(inputs, h, kernel, bias, dtype=self.dtype)
+        gates = jnp.concatenate([x, h], axis=-1) @ kernel
+        i, j, f, o = jnp.split(gates + jnp.broadcast_to(bias, gates.shape), 4, axis=-1)
+        c = nn.sigmoid(f + self.forget_bias) * c + nn.sigmoid(i) * nn.tanh(j)
+        h = nn.sigmoid(o) * nn.tanh(c)
+        return (c, h), h
+
+    @nn.nowrap
+    def initialize_carry(self, rng: jax.Array, input_shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+        """The carry (c, h) before the first step, [..., H] each, for inputs of shape [..., F]."""
+        c_key, h_key = jax.random.split(rng)
+        shape = (*input_shape[:-1], self.features)
+        return self.carry_init(c_key, shape, self.param_dtype), self.carry_init(h_key, shape, self.param_dtype)
+
+    @property
+    def num_feature_axes(self) -> int:
+        """One: features lie on the last axis."""
+        return 1
+
+
+def flax_lstm_params(params: Mapping[str, jax.Array], forget_bias: float) -> dict[str, dict[str, jax.Array]]:
+    """The parameters of `BasicLSTMCell` under the names of Flax's `LSTMCell` and `OptimizedLSTMCell`.
+
+    Flax's cells have no constant forget bias: it is added to the bias of f.
+
+    Args:
+      params: `kernel` [F + H, 4 H] and `bias` [4 H].
+      forget_bias: the cell's constant.
+
+    Returns:
+      {ii, if, ig, io: {kernel [F, H]}, hi, hf, hg, ho: {kernel [H, H], bias [H]}}.
+    """
+    hidden = params["bias"].shape[0] // 4
+    kernels = jnp.split(params["kernel"], 4, axis=-1)
+    biases = jnp.split(params["bias"], 4)
+    converted = {}
+    for gate, kernel, bias in zip("igfo", kernels, biases, strict=True):
+        converted[f"i{gate}"] = {"kernel": kernel[:-hidden]}
+        converted[f"h{gate}"] = {"kernel": kernel[-hidden:], "bias": bias + forget_bias * (gate == "f")}
+    return converted

@@ -1,0 +1,41 @@
+"""From the command line to an experiment's `main`, and from its errors to a sentence and an exit status."""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+import jax
+import tyro
+
+from rowlstm_jax.config import InterruptedRun, RunConfig, UserError
+
+ConfigT = TypeVar("ConfigT", bound=RunConfig)
+
+
+def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn:
+    """Read the flags, prepare JAX, call `main` and leave the process.
+
+    The exit status is 0 after a finished run, 2 after a user's mistake, 1 after a run that failed, and 128 plus the
+    signal's number after a signal that the run survived: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+    try:
+        config = tyro.cli(config_type, config=(tyro.conf.FlagCreatePairsOff,))
+        _keep_compiled_programs(config)
+        main(config)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.status)
+    except InterruptedRun as stopped:
+        print(f"{stopped} Continue with the same command and --resume.", file=sys.stderr)
+        sys.exit(128 + stopped.signum)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _keep_compiled_programs(config: RunConfig) -> None:
+    """Let JAX find in the next process what it compiled in this one, however small."""
+    folder = config.compilation_cache
+    jax.config.update("jax_compilation_cache_dir", str(folder.expanduser().absolute()) if folder else None)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

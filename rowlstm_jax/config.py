@@ -1,0 +1,128 @@
+"""What a run is: frozen dataclasses, checked before JAX starts. Standard library only."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+
+class UserError(Exception):
+    """A mistake of the user's, or of their machine: one sentence that says what was wrong and what to do."""
+
+    status = 2
+
+
+class NonFiniteError(UserError):
+    """The loss or its gradient stopped being finite."""
+
+    status = 1
+
+
+class InterruptedRun(Exception):  # noqa: N818, it is no error
+    """A signal ended the run between two steps, after its state was saved."""
+
+    def __init__(self, message: str, signum: int):
+        super().__init__(message)
+        self.signum = signum
+
+
+def _local_files() -> Path | None:
+    folder = os.environ.get("ROWLSTM_LOCAL_FILES")
+    return Path(folder) if folder else None
+
+
+def _compilation_cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or f"{home}/rowlstm_jax/compilation")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """The flags that every experiment has; an experiment inherits them, sets its defaults and adds its own.
+
+    Raises:
+      UserError: a value is outside its range.
+    """
+
+    seed: int = 0
+    """Seed of the initial weights, the data order and dropout: a whole number from 0 to 2**32 - 1."""
+    steps: int = 1000
+    """Training steps in all; raise it together with --resume to train a finished run further."""
+    batch_size: int = 100
+    """Examples a training step."""
+    learning_rate: float = 1e-3
+    """The optimiser's step size."""
+    hidden: int = 128
+    """Units of the recurrent cell."""
+    log_every: int = 10
+    """Steps between two log lines."""
+    eval_every: int = 500
+    """Steps between two evaluations on the validation set; the last step is always evaluated."""
+    checkpoint_every: int = 500
+    """Steps between two checkpoints; evaluated steps and the last step are always saved."""
+    data_dir: Path | None = None
+    """Folder of the prepared data sets; by default the one of TensorFlow Datasets."""
+    local_files: Path | None = dataclasses.field(default_factory=_local_files)
+    """Folder that holds <dataset>/ with the original .gz files; by default $ROWLSTM_LOCAL_FILES."""
+    run_dir: Path | None = None
+    """Folder of this run; by default a new one, runs/<experiment>/<UTC time>-seed<seed>."""
+    resume: bool = False
+    """Continue the run in --run-dir, or the experiment's latest run, from its last checkpoint."""
+    compilation_cache: Path | None = dataclasses.field(default_factory=_compilation_cache)
+    """Folder where compiled programs are kept from one start to the next; None turns that off."""
+
+    def __post_init__(self):
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed is {self.seed}; it must be a whole number from 0 to {2**32 - 1}.")
+        for name in ("steps", "batch_size", "hidden", "log_every", "eval_every", "checkpoint_every"):
+            if not 1 <= getattr(self, name) < 2**31:
+                raise UserError(f"{flag(name)} is {getattr(self, name)}; it must be from 1 to {2**31 - 1}.")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise UserError(f"--learning-rate is {self.learning_rate}; it must be a finite number above 0.")
+
+
+# Fields that say where a run lives and how often it reports, not what it computes: a resumed run may change them.
+FREE_ON_RESUME = frozenset(
+    {"steps", "log_every", "checkpoint_every", "data_dir", "local_files", "run_dir", "resume", "compilation_cache"}
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """What a published number depends on besides the model and its training: two results of one protocol compare."""
+
+    name: str
+    dataset: str
+    """A key of `rowlstm_jax.data.DATASETS`."""
+    validation_examples: int
+    """The first so many training images in file order are held out; the others train."""
+    order: str
+    """The function of `rowlstm_jax.sequences` that turns an image into a sequence."""
+    selection: Literal["last", "best_validation"] = "last"
+    """Which weights the test set sees: the last step's, or those of the best evaluated step."""
+    scaling: Literal["[0, 1]"] = "[0, 1]"
+    """uint8 pixels times 1/255."""
+
+    def sha256(self) -> str:
+        """SHA-256 of the canonical JSON form (sorted keys, no spaces) of all fields."""
+        canonical = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def flag(field: str) -> str:
+    """The command-line flag of a config field: `batch_size` -> `--batch-size`."""
+    return "--" + field.replace("_", "-")
+
+
+def to_json(config: RunConfig) -> dict[str, Any]:
+    """The fields of a config as JSON values, paths as text."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(config).items()}
+
+
+def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """One phrase for each key whose value differs between the saved run and this start."""
+    keys = [key for key in {**saved, **now} if saved.get(key) != now.get(key)]
+    return [f"{key} was {saved.get(key, 'absent')} and is now {now.get(key, 'absent')}" for key in keys]

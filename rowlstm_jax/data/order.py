@@ -1,0 +1,54 @@
+"""Which training examples make the batch of a step: a function of the seed and the step, nothing else."""
+
+import functools
+
+import numpy as np
+
+
+@functools.lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
+    """The order in which an epoch visits the examples.
+
+    The positions are sorted by raw 64-bit draws: NumPy promises the bits of its generators for ever, but not those of
+    `Generator.permutation`.
+
+    Args:
+      seed: of the run.
+      epoch: 0, 1, ...
+      num_examples: N.
+
+    Returns:
+      A permutation of 0 .. N - 1, int32 [N], read-only.
+    """
+    draws = np.random.PCG64(np.random.SeedSequence([seed, epoch])).random_raw(num_examples)
+    order = np.argsort(draws, kind="stable").astype(np.int32)
+    order.flags.writeable = False
+    return order
+
+
+def batch_indices(seed: int, num_examples: int, batch_size: int, first_step: int, num_steps: int) -> np.ndarray:
+    """The examples of some consecutive steps.
+
+    The epochs follow each other without a gap: a batch that an epoch cannot fill takes its rest from the next one, so
+    every example is seen exactly once an epoch, as in the notebook's loader.
+
+    Example:
+      >>> batch_indices(seed=0, num_examples=3, batch_size=2, first_step=0, num_steps=3).shape
+      (3, 2)
+
+    Args:
+      seed: of the run.
+      num_examples: N.
+      batch_size: B.
+      first_step: 0 for the first step of a run.
+      num_steps: S.
+
+    Returns:
+      int32 [S, B], values from 0 to N - 1.
+    """
+    positions = np.arange(first_step * batch_size, (first_step + num_steps) * batch_size)
+    epochs, offsets = np.divmod(positions, num_examples)
+    indices = np.empty(len(positions), np.int32)
+    for epoch in np.unique(epochs).tolist():
+        indices[epochs == epoch] = epoch_order(seed, epoch, num_examples)[offsets[epochs == epoch]]
+    return indices.reshape(num_steps, batch_size)

@@ -1,0 +1,150 @@
+"""The sequence classifier: [B, T, F] -> logits [B, C]. The only place with `nn.scan`."""
+
+import dataclasses
+from typing import Literal
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.linear import default_kernel_init
+from flax.typing import Dtype, Initializer
+
+
+class SequenceClassifier(nn.Module):
+    """Recurrent layers over time and a linear readout.
+
+    Each layer scans a copy of `cell` over the time steps; the readout sees the last layer's output at the last step
+    (`readout="last"`; for a backward reader, the step it reads last is t = 0) or its mean over time ("mean").
+
+    Parameters: `layer_<n>_forward` (and `layer_<n>_backward`) hold the cell's own, `readout` has `kernel` [H, C] and
+    `bias` [C]; H doubles with `bidirectional`.
+
+    Example:
+      >>> from rowlstm_jax.cells import BasicLSTMCell
+      >>> model = SequenceClassifier(BasicLSTMCell(128), num_classes=10)
+      >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 28, 28)))
+      >>> model.apply(variables, jnp.zeros((5, 28, 28))).shape
+      (5, 10)
+
+    Attributes:
+      cell: any `nn.RNNCellBase`; a template, each layer and direction has its own copy.
+      num_classes: C.
+      num_layers: recurrent layers, 1 or more.
+      bidirectional: a second copy of each layer reads from the last step to the first; outputs are concatenated.
+      readout: "last" or "mean".
+      dropout: rate between layers while training, with a new mask at every time step; needs the rng "dropout".
+      kernel_init: initialiser of the readout's kernel.
+      bias_init: initialiser of the readout's bias.
+      dtype: dtype of the computation, in the cells too; None leaves it to them and to the inputs.
+      param_dtype: dtype of the parameters, in the cells too.
+    """
+
+    cell: nn.RNNCellBase
+    num_classes: int
+    num_layers: int = 1
+    bidirectional: bool = False
+    readout: Literal["last", "mean"] = "last"
+    dropout: float = 0.0
+    kernel_init: Initializer = default_kernel_init
+    bias_init: Initializer = nn.initializers.zeros_init()
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, *, train: bool = False) -> jax.Array:
+        """Classify sequences.
+
+        Args:
+          inputs: [B, T, F].
+          train: whether dropout is on.
+
+        Returns:
+          Logits [B, C].
+
+        Raises:
+          AssertionError: `inputs` does not have three axes.
+          ValueError: an attribute is outside its range.
+        """
+        chex.assert_rank(inputs, 3)
+        if self.readout not in ("last", "mean"):
+            raise ValueError(f'readout is {self.readout!r}; it must be "last" or "mean".')
+        if self.num_layers < 1:
+            raise ValueError(f"num_layers is {self.num_layers}; it must be 1 or more.")
+        outputs = finals = inputs
+        for layer in range(self.num_layers):
+            if layer > 0:
+                outputs = nn.Dropout(self.dropout, deterministic=not train)(outputs)
+            outputs, finals = self._layer(layer, outputs)
+        features = finals if self.readout == "last" else outputs.mean(axis=1)
+        return nn.Dense(
+            self.num_classes,
+            kernel_init=self.kernel_init,
+            bias_init=self.bias_init,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name="readout",
+        )(features)
+
+    def _layer(self, layer: int, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Outputs [B, T, H] of one layer, and its output [B, H] at the step that each direction reads last."""
+        outputs, finals = [], []
+        for direction in ("forward", "backward")[: 1 + self.bidirectional]:
+            cell = self.cell.clone(
+                dtype=self.dtype, param_dtype=self.param_dtype, name=f"layer_{layer}_{direction}", parent=self
+            )
+            reverse = direction == "backward"
+            outputs.append(scan_over_time(cell, inputs, reverse=reverse))
+            finals.append(outputs[-1][:, 0 if reverse else -1])
+        return jnp.concatenate(outputs, axis=-1), jnp.concatenate(finals, axis=-1)
+
+
+def scan_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool = False) -> jax.Array:
+    """Scan a cell over the time steps from its initial carry.
+
+    Parameters are shared by all steps; a cell that draws random numbers (rng "dropout") draws new ones at each.
+
+    Args:
+      cell: bound to a parent module, which owns its parameters.
+      inputs: [B, T, F].
+      reverse: read from the last step to the first.
+
+    Returns:
+      Outputs [B, T, H], each at the position of its input.
+    """
+
+    def step(cell, carry, x):
+        new_carry, output = cell(carry, x)
+        # Some cells return their carry in the dtype of the computation; a scan must carry one dtype throughout.
+        return jax.tree.map(lambda new, old: new.astype(old.dtype), new_carry, carry), output
+
+    scan = nn.scan(
+        step,
+        variable_broadcast="params",
+        split_rngs={"params": False, "dropout": True},
+        in_axes=1,
+        out_axes=1,
+        reverse=reverse,
+    )
+    # Every cell here starts from zeros; the key matters only to a cell with a random initial carry.
+    carry = cell.initialize_carry(jax.random.key(0), inputs[:, 0].shape)
+    return scan(cell, carry, inputs)[1]
+
+
+def describe(module: nn.Module) -> dict[str, str]:
+    """The attributes of a module and of those inside it, by dotted name, as text.
+
+    Example:
+      >>> from rowlstm_jax.cells import BasicLSTMCell
+      >>> describe(SequenceClassifier(BasicLSTMCell(128), num_classes=10))["cell.features"]
+      '128'
+    """
+    described = {"": type(module).__name__}
+    for field in dataclasses.fields(module):
+        value = getattr(module, field.name)
+        if isinstance(value, nn.Module):
+            described |= {f"{field.name}.{name}".rstrip("."): text for name, text in describe(value).items()}
+        elif field.name not in ("parent", "name"):
+            # Functions by name: their representation holds an address, which differs from start to start.
+            described[field.name] = getattr(value, "__qualname__", str(value))
+    return described

@@ -1,0 +1,195 @@
+"""Pictures of a run, one PNG a function. The only import of matplotlib: the object interface, so no pyplot state."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d.axes3d import Axes3D
+
+# One a logged step, as in metrics.jsonl: each has "step", and none need have the rest.
+Records = Sequence[Mapping[str, float]]
+
+LIGHT_BLUE, VERMILION = "#8FC1DE", "#D55E00"  # after Okabe and Ito: colour-blind readers tell them apart
+
+_styled = matplotlib.rc_context(  # layouts are fixed: a tight or a constrained one would lay every figure out twice
+    {
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "font.size": 9,
+        "grid.color": "0.9",
+        "legend.frameon": False,
+        "savefig.dpi": 120,
+    }
+)
+
+
+@_styled
+def samples(
+    path: Path, images: np.ndarray, labels: np.ndarray, indices: Sequence[int], class_names: Sequence[str]
+) -> None:
+    """Draws the first of some images flat, and beside it all of them as a stack in 3D.
+
+    Args:
+      path: the PNG to write.
+      images: uint8 [N, R, K].
+      labels: int [N].
+      indices: two images or more to draw, the top of the stack first.
+      class_names: the name of each of the C classes.
+    """
+    figure = Figure(figsize=(8.0, 4.0))
+    captions = [f"image {index}, class {class_names[labels[index]]}" for index in indices]
+    flat = figure.add_axes((0.07, 0.13, 0.38, 0.76))
+    flat.imshow(images[indices[0]], cmap="gray", vmin=0, vmax=255)
+    flat.set(title=captions[0], xlabel="column", ylabel="row")
+
+    stack = Axes3D(figure, rect=(0.48, 0.1, 0.42, 0.85), computed_zorder=False, facecolor="none")
+    figure.add_axes(stack)
+    rows, columns = images.shape[1:]
+    row, column = np.mgrid[: rows + 1, : columns + 1]  # the corners of the pixels
+    for depth in reversed(range(len(indices))):  # drawn in this order: the lowest first
+        pixels = matplotlib.colormaps["gray"](images[indices[depth]])
+        height = np.full_like(row, -depth)
+        stack.plot_surface(column, row, height, facecolors=pixels, rstride=1, cstride=1, shade=False, antialiased=False)
+        stack.text(columns + 2, 0, -depth, captions[depth].replace(", ", "\n"), va="center")
+    stack.set(xlim=(0, columns), ylim=(rows, 0), zlim=(1 - len(indices), 0), xlabel="column", ylabel="row")
+    stack.set(xticks=range(0, columns, 10), yticks=range(0, rows, 10), zticks=[])
+    stack.set_box_aspect((1, 1, 0.5 * len(indices)))
+    figure.savefig(path)
+
+
+@_styled
+def curves(path: Path, records: Records) -> None:
+    """Draws loss and accuracy over the steps, of the minibatches and on the validation set, where recorded.
+
+    Args:
+      path: the PNG to write.
+      records: any number; "loss", "accuracy", "validation_loss" and "validation_accuracy" are drawn.
+    """
+    figure = Figure(figsize=(9.0, 3.4))
+    figure.subplots_adjust(left=0.07, right=0.98, bottom=0.14, top=0.97, wspace=0.2)
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    for axes, name, corner in [(loss_axes, "loss", "upper right"), (accuracy_axes, "accuracy", "lower right")]:
+        axes.plot(*_series(records, name), ".-", label="minibatch", color=LIGHT_BLUE, linewidth=0.8, markersize=2)
+        axes.plot(*_series(records, f"validation_{name}"), ".-", label="validation", color=VERMILION, markersize=7)
+        axes.set(xlabel="step", ylabel=name)
+        axes.grid(True)
+        axes.legend(handles=[line for line in axes.lines if len(line.get_xdata())], loc=corner)
+    loss_axes.set_yscale("log")
+    loss_axes.yaxis.set_major_formatter("{x:g}")
+    accuracy_axes.set_ylim(accuracy_range(records))
+    figure.savefig(path)
+
+
+def _series(records: Records, key: str) -> tuple[list[float], list[float]]:
+    """Returns the steps that recorded a value, and the values."""
+    points = [(record["step"], record[key]) for record in records if key in record]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def accuracy_range(records: Records) -> tuple[float, float]:
+    """Returns limits that show every validation accuracy and the minibatch accuracies but for their lowest tenth.
+
+    Most of that tenth is the climb from chance in the first steps, which would flatten all that follows.
+    """
+    _, minibatch = _series(records, "accuracy")
+    _, validation = _series(records, "validation_accuracy")
+    shown = validation + sorted(minibatch)[len(minibatch) // 10 :]
+    if not shown:
+        return 0.0, 1.0
+    margin = max(0.05 * (max(shown) - min(shown)), 0.005)
+    return max(0.0, min(shown) - margin), max(shown) + margin
+
+
+@_styled
+def confusion_matrix(path: Path, labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str]) -> None:
+    """Draws how many examples of each class were taken for each, shaded by the logarithm so that few errors show.
+
+    Args:
+      path: the PNG to write.
+      labels: int [N], the true classes.
+      predictions: int [N].
+      class_names: the name of each of the C classes.
+    """
+    counts = confusion_counts(labels, predictions, len(class_names))
+    shades = np.log1p(counts) / np.log1p(counts.max())
+    longest = max(map(len, class_names))
+    side, margin = max(4.5, 0.48 * len(class_names)), 0.5 + 0.07 * longest  # inches: the names fit into the margin
+    width, height = side + margin + 0.2, side + margin + 0.4
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((margin / width, margin / height, side / width, side / height))
+    axes.imshow(shades, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.argwhere(counts):  # a zero stays blank
+        colour = "white" if shades[row, column] > 0.6 else "black"
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(class_names)), class_names, rotation=90 if longest > 3 else 0)
+    axes.set_yticks(range(len(class_names)), class_names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    accuracy = f"{100 * np.mean(labels == predictions):.2f} %"
+    axes.set_title(f"Accuracy {accuracy} on {len(labels):,} examples (shade: log count)")
+    axes.set(xlabel="predicted class", ylabel="true class")
+    figure.savefig(path)
+
+
+def confusion_counts(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts the examples of each true class (row) by predicted class (column): int [C, C].
+
+    Args:
+      labels: int [N], the true classes.
+      predictions: int [N].
+      num_classes: C.
+    """
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(counts, (labels, predictions), 1)
+    return counts
+
+
+@_styled
+def confident_errors(
+    path: Path,
+    images: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    count: int = 16,
+) -> None:
+    """Draws the test images whose wrong class was predicted with the highest probabilities.
+
+    Args:
+      path: the PNG to write.
+      images: uint8 [N, R, R].
+      labels: int [N], the true classes.
+      probabilities: float [N, C].
+      class_names: the name of each of the C classes.
+      count: how many to draw, if there are as many.
+    """
+    errors = rank_errors(labels, probabilities)
+    shown = errors[:count]
+    width, height = 7.6, 0.6 + 1.8 * math.ceil(len(shown) / 4)
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1))  # one, in inches, for all the images: one for each takes twice as long
+    for panel, (index, label, scores) in enumerate(zip(shown, labels[shown], probabilities[shown], strict=True)):
+        top, left = 0.9 + 1.8 * (panel // 4), 0.3 + 1.9 * (panel % 4)
+        axes.imshow(images[index], cmap="gray", vmin=0, vmax=255, extent=(left, left + 1.3, top + 1.3, top))
+        prediction = f"predicted {class_names[scores.argmax()]} ({100 * scores.max():.1f} %)"
+        title = f"{prediction},\ntrue {class_names[label]}, image {index}"
+        axes.text(left + 0.65, top - 0.05, title, ha="center", fontsize=7.5)
+    found = f"Most confident errors: {len(shown)} of {len(errors):,}," if len(errors) else "No errors"
+    axes.text(width / 2, 0.3, f"{found} on {len(labels):,} test images", ha="center", va="center", fontsize="large")
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+    figure.savefig(path)
+
+
+def rank_errors(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Returns the indices of the wrongly classified examples, the most confident first, ties in the given order.
+
+    Args:
+      labels: int [N], the true classes.
+      probabilities: float [N, C].
+    """
+    errors = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    return errors[np.argsort(-probabilities[errors].max(axis=1), kind="stable")]

@@ -1,0 +1,106 @@
+"""What a run shows of itself: the data before training; results, pictures and summary.json after it."""
+
+import importlib.metadata
+import platform
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from rowlstm_jax import console, plots
+from rowlstm_jax.data import Splits
+from rowlstm_jax.metrics import wilson_interval
+from rowlstm_jax.programs import Evaluation
+from rowlstm_jax.run import Run, write_json
+from rowlstm_jax.train import Fitted
+
+FIRST = 128  # the notebook tests on so many images
+
+
+SAMPLES = (100, 101, 102)  # the test images that the notebook shows: a 6, a 0 and a 5 in MNIST
+
+
+def show_data(data: Splits) -> None:
+    """Print the shapes of the splits and some test samples with their label vectors."""
+    console.show_splits({"train": data.train, "validation": data.validation, "test": data.test})
+    for index in SAMPLES:
+        label = int(data.test.labels[index])
+        vector = (np.arange(len(data.class_names)) == label).astype(int).tolist()
+        tqdm.write(f"test sample {index}: class {data.class_names[label]}, label vector {vector}")
+
+
+def finish(run: Run, fitted: Fitted, data: Splits, reference: str = "") -> None:
+    """Open the test set once: print the results, draw them and write summary.json.
+
+    Args:
+      run: a begun run.
+      fitted: what `fit` returned.
+      data: the splits.
+      reference: a published result to stand beside ours, with its source.
+    """
+    with run.phase("test"):
+        test, first = fitted.evaluate(data.test), fitted.evaluate(data.test[:FIRST])
+    rows = [_row(f"all {len(data.test):,}", test), _row(f"first {FIRST}", first)]
+    console.show_table("Test set", ("images", "loss", "accuracy", "95 % interval"), rows)
+    if reference:
+        tqdm.write(f"For comparison: {reference}.")
+    with run.phase("plots"):
+        _draw(run, test, data)
+    summary = _summary(run, fitted, data, test, first)
+    write_json(run.directory / "summary.json", summary)
+    tqdm.write(f"Run folder: {run.directory}")
+
+
+def _row(name: str, result: Evaluation) -> tuple[str, ...]:
+    low, high = wilson_interval(int(result.metrics.correct), int(result.metrics.examples))
+    return name, f"{result.loss:.5f}", f"{result.accuracy:.5f}", f"{low:.4f} to {high:.4f}"
+
+
+def _plot(run: Run, name: str):
+    folder = run.directory / "plots"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{name}.png"
+
+
+def _draw(run: Run, test: Evaluation, data: Splits) -> None:
+    images, labels, names = data.test.images, data.test.labels, data.class_names
+    plots.samples(_plot(run, "samples"), images, labels, SAMPLES, names)
+    plots.curves(_plot(run, "curves"), run.records())
+    plots.confusion_matrix(_plot(run, "confusion"), labels, test.logits.argmax(axis=-1), names)
+    probabilities = np.asarray(jax.nn.softmax(test.logits, axis=-1))
+    plots.confident_errors(_plot(run, "errors"), images, labels, probabilities, names)
+
+
+def _summary(run: Run, fitted: Fitted, data: Splits, test: Evaluation, first: Evaluation) -> dict:
+    """The figures of a run, of one seed; see README for what each means."""
+    steps = int(fitted.state.step)
+    trained = run.seconds.get("train", 0.0)
+    return {
+        "experiment": run.experiment,
+        "seeds": [run.config.seed],
+        "steps": steps,
+        "num_params": sum(leaf.size for leaf in jax.tree.leaves(fitted.state.params)),
+        "train_examples": len(data.train),
+        "test_accuracy": test.accuracy,
+        "test_accuracy_interval_95": wilson_interval(int(test.metrics.correct), int(test.metrics.examples)),
+        "test_accuracy_first_128": first.accuracy,
+        "test_loss": test.loss,
+        "validation_accuracy": fitted.validation.accuracy,
+        "validation_loss": fitted.validation.loss,
+        "protocol": {"name": run.protocol.name, "sha256": run.protocol.sha256()},
+        "data": {"name": data.name, "version": data.version, "sha256": data.sha256},
+        "timing": {
+            "seconds": {name: round(seconds, 3) for name, seconds in run.seconds.items()},
+            "ms_per_step": round(1000 * trained / fitted.steps_taken, 3) if fitted.steps_taken else None,
+        },
+        "environment": {
+            "versions": {"python": platform.python_version(), **_versions()},
+            "backend": jax.default_backend(),
+            "devices": [device.device_kind for device in jax.devices()],
+        },
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("rowlstm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
+    return {name: importlib.metadata.version(name) for name in packages}

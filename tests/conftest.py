@@ -1,0 +1,60 @@
+"""Strict settings for all tests, and the small data and runs that they share."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from rowlstm_jax.cells import BasicLSTMCell
+from rowlstm_jax.config import Protocol, RunConfig
+from rowlstm_jax.data import Examples, Splits
+from rowlstm_jax.model import SequenceClassifier, describe
+from rowlstm_jax.run import Run
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+PROTOCOL = Protocol(name="tiny", dataset="mnist", validation_examples=13, order="rows")
+
+
+@pytest.fixture(scope="session")
+def local_files() -> Path:
+    """The folder with the original files of MNIST and Fashion-MNIST, where there is one."""
+    folder = Path(os.environ.get("ROWLSTM_LOCAL_FILES") or Path(__file__).parents[2] / "shared" / "data")
+    if not (folder / "mnist").is_dir():
+        pytest.skip("the original .gz files are not here: set ROWLSTM_LOCAL_FILES to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data() -> Splits:
+    """Noisy images [5, 7] of three classes that differ in which row is bright."""
+    rng = np.random.default_rng(0)
+
+    def examples(count: int) -> Examples:
+        labels = rng.integers(0, 3, count, dtype=np.uint8)
+        images = rng.integers(0, 120, (count, 5, 7), dtype=np.uint8)
+        images[np.arange(count), labels] += 100
+        return Examples(images, labels)
+
+    return Splits("tiny", "1.0.0", ("a", "b", "c"), "0" * 64, examples(41), examples(13), examples(27))
+
+
+@pytest.fixture
+def tiny_model() -> SequenceClassifier:
+    return SequenceClassifier(BasicLSTMCell(8), num_classes=3, num_layers=2, dropout=0.3)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, tiny_model: SequenceClassifier) -> Callable[..., Run]:
+    """A run of the tiny model; keywords are fields of its config."""
+
+    def make(folder: str = "run", protocol: Protocol = PROTOCOL, **fields) -> Run:
+        config = RunConfig(**({"steps": 12, "batch_size": 4, "log_every": 3, "eval_every": 5} | fields))
+        config = dataclasses.replace(config, run_dir=tmp_path / folder)
+        return Run("tiny", config, protocol, describe(tiny_model))
+
+    return make
