@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
 
 
@@ -59,7 +60,7 @@ class BasicLSTMCell(nn.RNNCellBase):
         kernel_shape = (inputs.shape[-1] + self.features, 4 * self.features)
         kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, (4 * self.features,), self.param_dtype)
-        x, h, kernel, bias = nn.dtypes.promote_dtype(inputs, h, kernel, bias, dtype=self.dtype)
+        x, h, kernel, bias = promote_dtype(inputs, h, kernel, bias, dtype=self.dtype)
         gates = jnp.concatenate([x, h], axis=-1) @ kernel
         i, j, f, o = jnp.split(gates + jnp.broadcast_to(bias, gates.shape), 4, axis=-1)
         c = nn.sigmoid(f + self.forget_bias) * c + nn.sigmoid(i) * nn.tanh(j)

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import chex
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
@@ -47,7 +47,7 @@ class Checkpoints:
         self._manager.wait_until_finished()
         return self._manager.best_step()
 
-    def save(self, step: int, tree: chex.ArrayTree, validation_accuracy: float | None) -> None:
+    def save(self, step: int, tree: Any, validation_accuracy: float | None) -> None:
         """Copy the tree to the host and write it in the background; the caller may donate its buffers at once.
 
         Args:
@@ -79,10 +79,10 @@ class Checkpoints:
 
 
 def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _without_keys(tree: chex.ArrayTree) -> chex.ArrayTree:
+def _without_keys(tree: Any) -> Any:
     """Typed keys as their raw bits: Orbax can hand a typed key back as bare integers."""
     return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
 

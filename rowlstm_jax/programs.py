@@ -102,7 +102,7 @@ def compile_programs(
     indices = jax.ShapeDtypeStruct((steps_per_dispatch, batch_size), jnp.int32)
     count = jax.ShapeDtypeStruct((), jnp.int32)
     steps = jax.jit(functools.partial(train_steps, order=order), donate_argnums=(0, 1))
-    evaluation = jax.jit(lambda state, *batch: eval_step(state, read_batch(*batch, order)))
+    evaluation = jax.jit(lambda state, *batch: eval_step(state, read_batch(*batch, order=order)))
     return Programs(
         init=init,
         steps=steps.lower(state, jax.eval_shape(Metrics.zeros), train.images, train.labels, indices, count).compile(),

@@ -89,7 +89,7 @@ class Run:
 
     def _check_resumable(self) -> None:
         try:
-            saved = json.loads((self.directory / "config.json").read_text())["identity"]
+            saved = dict(json.loads((self.directory / "config.json").read_text())["identity"])
         except FileNotFoundError as error:
             raise UserError(
                 f"There is no run to resume in {self.directory}; name one with --run-dir, or leave --resume out."

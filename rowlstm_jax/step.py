@@ -20,8 +20,7 @@ class TrainState(train_state.TrainState):
     key: jax.Array
 
 
-@flax.struct.dataclass
-class Batch:
+class Batch(flax.struct.PyTreeNode):
     """Sequences with their classes.
 
     Attributes:
@@ -49,7 +48,8 @@ def init_state(model: nn.Module, optimizer: optax.GradientTransformation, inputs
     """
     params_key, steps_key = jax.random.split(jax.random.key(seed))
     params = model.init(params_key, inputs)["params"]
-    return TrainState.create(apply_fn=model.apply, params=params, tx=optimizer, key=steps_key)
+    state = TrainState.create(apply_fn=model.apply, params=params, tx=optimizer, key=steps_key)
+    return state.replace(step=jnp.zeros((), jnp.int32))
 
 
 def read_batch(images: jax.Array, labels: jax.Array, mask: jax.Array, order: Order) -> Batch:

@@ -171,11 +171,11 @@ def _log_line(step: int, steps: int, record: dict[str, int | float]) -> str:
 def _require_finite(run: Run, step: int, sums: Metrics, after_update: Metrics, saved: int | None) -> None:
     if sums.nonfinite == 0 and np.isfinite(after_update.loss):
         return
-    # Once a weight is not finite no later loss is, so the count tells the first such step.
-    first = step - max(int(sums.nonfinite), 1) + 1
+    # Once a weight is not finite no later loss is, so the count tells the last step that was.
+    finite = step - int(sums.nonfinite)
     kept = f"The checkpoint of step {saved} is kept in {run.directory}." if saved else "No checkpoint was saved yet."
     raise NonFiniteError(
-        f"The loss or its gradient stopped being finite at step {first} of seed {run.config.seed}; "
+        f"The loss or its gradient is no longer finite after step {finite} of seed {run.config.seed}; "
         f"lower --learning-rate or clip the gradient. {kept}"
     )
 

@@ -17,6 +17,14 @@ from rowlstm_jax.run import Run
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(tmp_path_factory) -> None:
+    """Many tests compile the same programs; a cache of this session's own serves them, as it does users."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compilation")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
 PROTOCOL = Protocol(name="tiny", dataset="mnist", validation_examples=13, order="rows")
 
 
@@ -36,8 +44,8 @@ def tiny_data() -> Splits:
 
     def examples(count: int) -> Examples:
         labels = rng.integers(0, 3, count, dtype=np.uint8)
-        images = rng.integers(0, 120, (count, 5, 7), dtype=np.uint8)
-        images[np.arange(count), labels] += 100
+        images = rng.integers(0, 60, (count, 5, 7), dtype=np.uint8)
+        images[np.arange(count), labels] += 190
         return Examples(images, labels)
 
     return Splits("tiny", "1.0.0", ("a", "b", "c"), "0" * 64, examples(41), examples(13), examples(27))
@@ -53,8 +61,8 @@ def make_run(tmp_path: Path, tiny_model: SequenceClassifier) -> Callable[..., Ru
     """A run of the tiny model; keywords are fields of its config."""
 
     def make(folder: str = "run", protocol: Protocol = PROTOCOL, **fields) -> Run:
-        config = RunConfig(**({"steps": 12, "batch_size": 4, "log_every": 3, "eval_every": 5} | fields))
-        config = dataclasses.replace(config, run_dir=tmp_path / folder)
+        config = RunConfig(steps=12, batch_size=4, log_every=3, eval_every=5, run_dir=tmp_path / folder)
+        config = dataclasses.replace(config, **fields)
         return Run("tiny", config, protocol, describe(tiny_model))
 
     return make

@@ -49,7 +49,7 @@ def test_two_layers_agree_with_numpy(readout, bidirectional):
     model = SequenceClassifier(BasicLSTMCell(6), 4, num_layers=2, bidirectional=bidirectional, readout=readout)
     variables = init(model, inputs)
     params = jax.tree.map(np.asarray, variables["params"])
-    outputs = inputs
+    outputs, finals = inputs, []
     for layer in range(2):
         forward, _ = lstm(*_weights(params, f"layer_{layer}_forward"), outputs, 1.0)
         parts, finals = [forward], [forward[:, -1]]

@@ -1,0 +1,53 @@
+import dataclasses
+import math
+
+import pytest
+
+from rowlstm_jax.config import Protocol, RunConfig, UserError, differences, flag
+
+RANGES = {
+    "seed": (-1, 2**32),
+    "steps": (0, -3, 2**31),
+    "batch_size": (0, -1),
+    "hidden": (0,),
+    "log_every": (0,),
+    "eval_every": (-1,),
+    "checkpoint_every": (0,),
+    "learning_rate": (0.0, -1e-3, math.nan, math.inf),
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in RANGES.items() for value in values])
+def test_values_out_of_range_name_their_flag(field, value):
+    with pytest.raises(UserError, match=f"^{flag(field)} is .*; it must be"):
+        RunConfig(**{field: value})
+
+
+def test_local_files_and_compilation_cache_default_to_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("ROWLSTM_LOCAL_FILES", str(tmp_path))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
+    config = RunConfig()
+    assert (config.local_files, config.compilation_cache) == (tmp_path, tmp_path / "cache")
+    monkeypatch.delenv("ROWLSTM_LOCAL_FILES")
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert RunConfig().local_files is None
+    assert RunConfig().compilation_cache == tmp_path / "rowlstm_jax" / "compilation"
+
+
+def test_a_protocols_digest_is_known_and_changes_with_every_field():
+    protocol = Protocol(name="notebook-rows", dataset="mnist", validation_examples=5_000, order="rows")
+    assert protocol.sha256() == "a879d178476610e8c8c4f786d96c6e2328d1c8793d24f6922c5328b4e9866b16"
+    others = [
+        dataclasses.replace(protocol, **{field.name: 1 if field.type == "int" else "other"})
+        for field in dataclasses.fields(Protocol)
+    ]
+    assert len({protocol.sha256(), *(other.sha256() for other in others)}) == 1 + len(others)
+
+
+def test_differences_show_both_values_and_what_is_absent():
+    assert differences({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 4, "d": 5}) == [
+        "b was 2 and is now 4",
+        "c was 3 and is now absent",
+        "d was absent and is now 5",
+    ]

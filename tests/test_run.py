@@ -1,0 +1,123 @@
+import json
+import os
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from rowlstm_jax import run as run_module
+from rowlstm_jax.config import UserError
+from rowlstm_jax.run import Run
+
+
+def test_a_run_writes_its_config_and_its_records(make_run):
+    with make_run(seed=3) as run:
+        run.begin(0)
+        run.log(10, {"loss": 0.5})
+        run.log(20, {"loss": 0.25, "validation_accuracy": 1.0})
+        assert run.records() == [{"step": 10, "loss": 0.5}, {"step": 20, "loss": 0.25, "validation_accuracy": 1.0}]
+    config = json.loads((run.directory / "config.json").read_text())["config"]
+    assert (config["seed"], config["batch_size"]) == (3, 4)
+    (events,) = run.directory.glob("events.out.tfevents.*")
+    assert [(e.step, v.tag, v.simple_value) for e in read_events(events) for v in e.summary.value] == [
+        (10, "loss", 0.5),
+        (20, "loss", 0.25),
+        (20, "validation_accuracy", 1.0),
+    ]
+
+
+def read_events(path):
+    """TensorBoard's records: length, its checksum, the event, its checksum."""
+    data, at = path.read_bytes(), 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 8], "little")
+        event = Event()
+        event.ParseFromString(data[at + 12 : at + 12 + length])
+        yield event
+        at += 12 + length + 4
+
+
+def test_beginning_at_a_step_cuts_off_later_and_unfinished_records(make_run):
+    with make_run() as run:
+        run.begin(0)
+        for step in (1, 2, 3):
+            run.log(step, {"loss": float(step)})
+    with (run.directory / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    with make_run(resume=True) as run:
+        run.begin(2)
+        run.log(3, {"loss": 30.0})
+    assert [(record["step"], record["loss"]) for record in run.records()] == [(1, 1.0), (2, 2.0), (3, 30.0)]
+
+
+def test_a_folder_in_which_nothing_began_is_removed(make_run):
+    with make_run() as run:
+        assert run.directory.is_dir()
+    assert not run.directory.exists()
+
+
+def test_by_default_each_run_has_its_own_folder_and_latest_points_to_the_newest(make_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "RUNS", tmp_path / "runs")
+    folders = []
+    for _ in range(2):
+        with make_run(run_dir=None, seed=5) as run:
+            run.begin(0)
+        folders.append(run.directory)
+    assert folders[0] != folders[1]
+    assert all(folder.parent == tmp_path / "runs" / "tiny" and folder.name.endswith("Z-seed5") for folder in folders)
+    assert (tmp_path / "runs" / "tiny" / "latest").resolve() == folders[1]
+    with make_run(run_dir=None, seed=5, resume=True) as run:
+        assert run.directory == folders[1]
+
+
+def test_a_folder_that_is_not_empty_is_refused(make_run):
+    with make_run() as run:
+        run.begin(0)
+    with pytest.raises(UserError, match="not an empty folder; choose another --run-dir, or add --resume"):
+        make_run().__enter__()
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(make_run, tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(UserError, match="not an empty folder"):
+        make_run().__enter__()
+    with pytest.raises(UserError, match=r"can't be written \(Not a directory\)"):
+        make_run("run/inside").__enter__()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_refused(make_run, tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match=r"can't be written \(Permission denied\)"):
+        make_run().__enter__()
+
+
+def test_resuming_nothing_is_refused(make_run):
+    with pytest.raises(UserError, match="no run to resume in .*run; name one with --run-dir"):
+        make_run(resume=True).__enter__()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"identity": 3}', "\x00"])
+def test_a_damaged_config_is_named(make_run, content):
+    with make_run() as run:
+        run.begin(0)
+    (run.directory / "config.json").write_text(content)
+    with pytest.raises(UserError, match=r"config\.json can't be read as a run's config"):
+        make_run(resume=True).__enter__()
+
+
+def test_resuming_with_other_settings_shows_the_difference(make_run, tiny_model):
+    with make_run() as run:
+        run.begin(0)
+    with pytest.raises(UserError, match=r"seed was 0 and is now 1; batch_size was 4 and is now 8"):
+        make_run(seed=1, batch_size=8, resume=True).__enter__()
+    resumed = make_run(resume=True)
+    with pytest.raises(UserError, match=r"model.cell.features was 8 and is now 16"):
+        Run("tiny", resumed.config, resumed.protocol, resumed.model | {"cell.features": "16"}).__enter__()
+
+
+def test_where_a_run_lives_and_how_often_it_reports_may_change(make_run, tmp_path):
+    with make_run() as run:
+        run.begin(0)
+    with make_run(resume=True, steps=99, log_every=1, checkpoint_every=7, data_dir=tmp_path) as run:
+        run.begin(0)
+    assert json.loads((run.directory / "config.json").read_text())["config"]["steps"] == 99

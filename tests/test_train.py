@@ -1,0 +1,153 @@
+import os
+import signal
+
+import chex
+import jax
+import numpy as np
+import optax
+import pytest
+
+from rowlstm_jax.config import InterruptedRun, NonFiniteError, Protocol, UserError
+from rowlstm_jax.run import Run
+from rowlstm_jax.train import fit
+
+OPTIMIZER = optax.adam(1e-2)
+
+
+class InterruptedAt(Run):
+    """A run whose process receives a signal when it logs a certain step, as if somebody had pressed Ctrl-C then."""
+
+    at, signum = 6, signal.SIGINT
+
+    def log(self, step, record):
+        super().log(step, record)
+        if step == self.at:
+            os.kill(os.getpid(), self.signum)
+
+
+def weights(fitted) -> dict[str, bytes]:
+    leaves = jax.tree_util.tree_leaves_with_path((fitted.state.step, fitted.state.params, fitted.state.opt_state))
+    return {jax.tree_util.keystr(path): np.asarray(leaf).tobytes() for path, leaf in leaves}
+
+
+def train(run, model, data, optimizer=OPTIMIZER):
+    with run:
+        fitted = fit(run, model, optimizer, data)
+    return weights(fitted), (run.directory / "metrics.jsonl").read_text(), fitted
+
+
+def test_a_run_learns_and_logs_what_it_does(make_run, tiny_model, tiny_data):
+    run = make_run(steps=150, log_every=10, eval_every=75)
+    _, _, fitted = train(run, tiny_model, tiny_data)
+    records = {record["step"]: record for record in run.records()}
+    assert sorted(records) == sorted({*range(10, 151, 10), 75})
+    assert set(records[75]) == {"step", "validation_loss", "validation_accuracy"}
+    assert records[10]["examples"] == 40
+    assert records[150]["validation_accuracy"] == fitted.validation.accuracy
+    assert fitted.evaluate(tiny_data.test).accuracy > 0.9, "bright rows are easy to tell apart"
+    assert records[150]["train_loss"] < 0.5 * records[10]["train_loss"]
+    assert fitted.steps_taken == 150
+    assert {"compile", "train", "validation", "checkpoint"} <= set(run.seconds)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(make_run, tiny_model, tiny_data):
+    first = train(make_run("first"), tiny_model, tiny_data)
+    again = train(make_run("again"), tiny_model, tiny_data)
+    other = train(make_run("other", seed=1), tiny_model, tiny_data)
+    assert first[:2] == again[:2]
+    assert first[0] != other[0]
+
+
+def test_how_many_steps_a_dispatch_takes_changes_no_weight(make_run, tiny_model, tiny_data):
+    one_by_one = train(make_run("one", log_every=1), tiny_model, tiny_data)
+    at_once = train(make_run("all", log_every=12, eval_every=12), tiny_model, tiny_data)
+    assert one_by_one[0] == at_once[0]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("at", [3, 5, 10])
+def test_an_interrupted_and_resumed_run_ends_in_the_same_bytes(make_run, tiny_model, tiny_data, at, signum):
+    undisturbed = train(make_run("undisturbed"), tiny_model, tiny_data)
+    first = make_run("interrupted")
+    run = InterruptedAt("tiny", first.config, first.protocol, first.model)
+    run.at, run.signum = at, signum  # 5 and 10 are evaluated and not log steps, 3 is the opposite
+    handler = signal.getsignal(signum)
+    with pytest.raises(InterruptedRun, match=f"Stopped at step {at} of 12") as stopped, run:
+        fit(run, tiny_model, OPTIMIZER, tiny_data)
+    assert stopped.value.signum == signum
+    assert signal.getsignal(signum) is handler
+    resumed = train(make_run("interrupted", resume=True), tiny_model, tiny_data)
+    assert resumed[:2] == undisturbed[:2]
+    assert resumed[2].steps_taken == 12 - at
+
+
+def test_a_run_stopped_before_its_first_checkpoint_starts_over(make_run, tiny_model, tiny_data, capsys):
+    with make_run() as run:
+        run.begin(0)
+        run.log(3, {"loss": 1.0})
+    resumed = train(make_run(resume=True), tiny_model, tiny_data)
+    assert "stopped before its first checkpoint" in capsys.readouterr().out
+    assert resumed[:2] == train(make_run("other"), tiny_model, tiny_data)[:2]
+
+
+def test_a_finished_run_may_be_trained_further(make_run, tiny_model, tiny_data):
+    train(make_run(), tiny_model, tiny_data)
+    extended = train(make_run(resume=True, steps=20), tiny_model, tiny_data)
+    assert extended[2].steps_taken == 8
+    assert extended[0] == train(make_run("at once", steps=20), tiny_model, tiny_data)[0]
+
+
+def test_resuming_a_finished_run_only_evaluates_it(make_run, tiny_model, tiny_data):
+    finished = train(make_run(), tiny_model, tiny_data)
+    again = train(make_run(resume=True), tiny_model, tiny_data)
+    assert again[:2] == finished[:2]
+    assert again[2].steps_taken == 0
+    assert again[2].validation.accuracy == finished[2].validation.accuracy
+
+
+def test_the_best_checkpoint_is_selected_where_the_protocol_says_so(make_run, tiny_model, tiny_data):
+    protocol = Protocol("tiny", "mnist", 13, "rows", selection="best_validation")
+    # A step size that wrecks the model after a few good steps makes the best checkpoint differ from the last.
+    schedule = optax.join_schedules([optax.constant_schedule(1e-2), optax.constant_schedule(3.0)], [150])
+    run = make_run(protocol=protocol, steps=155, eval_every=50)
+    _, _, fitted = train(run, tiny_model, tiny_data, optax.adam(schedule))
+    accuracy = {r["step"]: r["validation_accuracy"] for r in run.records() if "validation_accuracy" in r}
+    best = max(accuracy, key=lambda step: (accuracy[step], step))
+    assert best < 155
+    assert int(fitted.state.step) == best
+    assert fitted.validation.accuracy == accuracy[best]
+
+
+@pytest.mark.parametrize("log_every", [1, 5])
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
+    make_run, tiny_model, tiny_data, log_every
+):
+    # From the eighth update on the step size overflows.
+    schedule = optax.join_schedules([optax.constant_schedule(1e-2), optax.constant_schedule(np.inf)], [7])
+    run = make_run(log_every=log_every, eval_every=5, steps=20)
+    with pytest.raises(NonFiniteError, match=r"after step 8 of seed 0.*The checkpoint of step 5 is kept") as error, run:
+        fit(run, tiny_model, optax.adam(schedule), tiny_data)
+    assert error.value.status == 1
+    assert max(record["step"] for record in run.records()) < 8
+    assert sorted(p.name for p in (run.directory / "checkpoints").iterdir() if p.name.isdigit()) == ["5"]
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_anything_is_written(make_run, tiny_model, tiny_data):
+    run = make_run(batch_size=42)
+    with pytest.raises(UserError, match="--batch-size is 42, more than the 41 training examples"), run:
+        fit(run, tiny_model, OPTIMIZER, tiny_data)
+    assert not run.directory.exists()
+
+
+def test_training_compiles_nothing_after_its_first_step(make_run, tiny_model, tiny_data, monkeypatch):
+    seen, at_first_log = [], []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, duration, **_: seen.append(event) if event.endswith("backend_compile_duration") else None
+    )
+    run = make_run()
+    log = run.log
+    monkeypatch.setattr(run, "log", lambda step, record: (at_first_log.append(len(seen)), log(step, record)))
+    train(run, tiny_model, tiny_data)
+    assert at_first_log[0] > 0
+    assert at_first_log[-1] == at_first_log[0]
+    chex.clear_trace_counter()
