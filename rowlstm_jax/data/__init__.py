@@ -44,7 +44,7 @@ def load(name: str, data_dir: Path | None = None, local_files: Path | None = Non
       UserError: if the name is unknown, no source works, or a folder or a file of the user's is wrong.
     """
     if name not in DATASETS:
-        raise UserError(f"there is no data set {name!r}; choose one of {', '.join(DATASETS)}")
+        raise UserError(f"There is no data set {name!r}; choose one of {', '.join(DATASETS)}.")
     spec = DATASETS[name]
     data_dir = (data_dir or Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")).expanduser().resolve()
     local_files = local_files and local_files.expanduser().resolve()
@@ -59,7 +59,7 @@ def load(name: str, data_dir: Path | None = None, local_files: Path | None = Non
                 dataset = dataset or _from_sources(spec, data_dir, local_files, staging, log)
         except OSError as error:
             raise UserError(
-                f"{data_dir} cannot hold {name} ({error}); choose another folder with --data-dir"
+                f"{data_dir} cannot hold {name} ({error}); choose another folder with --data-dir."
             ) from error
     log(f"data: {spec.name} {spec.version} from {dataset.source}")
     return dataset

@@ -105,7 +105,7 @@ def read(spec: DatasetSpec, data_dir: Path) -> ImageDataset:
     if not readable:
         raise UserError(
             f"{folder} is not in array_record form, and the others need TensorFlow; "
-            "choose another folder with --data-dir"
+            "choose another folder with --data-dir."
         )
     return checked(spec, arrays, f"the data set prepared in {folder}")
 

@@ -36,7 +36,7 @@ def from_local_files(spec: DatasetSpec, folder: Path | None, log: Log) -> ImageD
         raise UnavailableError("no local files: --local-files was not given")
     if not folder.is_dir():
         raise UserError(
-            f"--local-files {folder} is not a folder; it must hold {spec.name}/ with the original .gz files"
+            f"--local-files {folder} is not a folder; it must hold {spec.name}/ with the original .gz files."
         )
     if not (folder / spec.name).is_dir():
         reason = f"no local files: {folder} holds no folder {spec.name}/"
@@ -113,7 +113,7 @@ def read_original(file: FileSpec, path: Path) -> bytes:
             return data
         kind = "a web page" if data.lstrip()[:1] == b"<" else f"other contents, {len(data):,} bytes"
         problem = f"{kind} instead of the original file"
-    raise UserError(f"{path}: {problem}; put there the file of {file.size:,} bytes with SHA-256 {file.sha256}")
+    raise UserError(f"{path}: {problem}; put there the file of {file.size:,} bytes with SHA-256 {file.sha256}.")
 
 
 def from_idx(spec: DatasetSpec, contents: Iterable[bytes], source: str) -> ImageDataset:

@@ -1,0 +1,153 @@
+"""The scripts, run as a user runs them: as processes, on the real MNIST."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from PIL import Image
+
+from rowlstm_jax.config import UserError
+from rowlstm_jax.data import ImageDataset, load
+
+ROOT = Path(__file__).parents[1]
+FLAGS = ["--log-every", "5", "--eval-every", "10", "--checkpoint-every", "10"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mnist() -> ImageDataset:
+    """Where the scripts find it too; prepared on first use."""
+    try:
+        return load("mnist")
+    except UserError as error:
+        pytest.skip(f"MNIST is not here and cannot be had: {error}")
+
+
+def start(*flags: object) -> subprocess.Popen:
+    command = [sys.executable, "-m", "experiments.mnist_rows", *map(str, flags)]
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def run(*flags: object) -> tuple[int, str, str]:
+    process = start(*flags)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    """All that the last checkpoint of a run holds."""
+    step = max(int(path.name) for path in (folder / "checkpoints").iterdir())
+    tree = ocp.StandardCheckpointer().restore(folder / "checkpoints" / str(step) / "state")
+    return {jax.tree_util.keystr(p): np.asarray(leaf).tobytes() for p, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    status, out, err = run("--seed", 3, "--steps", 27, "--run-dir", folder, *FLAGS)
+    assert (status, err) == (0, "")
+    return folder, out
+
+
+def test_the_notebooks_experiment_shows_all_that_the_notebook_shows(finished):
+    _, out = finished
+    text = " ".join(re.sub("[│┃]", " ", out).split())
+    for expected in (
+        "train (55000, 28, 28) (55000,) uint8",
+        "validation (5000, 28, 28) (5000,) uint8",
+        "test (10000, 28, 28) (10000,) uint8",
+        "test sample 100: class 6, label vector [0, 0, 0, 0, 0, 0, 1, 0, 0, 0]",
+        "test sample 101: class 0, label vector [1, 0, 0, 0, 0, 0, 0, 0, 0, 0]",
+        "test sample 102: class 5, label vector [0, 0, 0, 0, 0, 1, 0, 0, 0, 0]",
+        "layer_0_forward/kernel (156, 512) float32 79,872",
+        "total 81,674",
+        "0.96875 on the first 128 test images in the notebook",
+    ):
+        assert expected in text
+    steps = re.findall(r"^step (\d+)/27  samples ([\d,]+)  minibatch loss \d\.\d{6}, accuracy [01]\.\d{5}", out, re.M)
+    assert steps == [(str(step), f"{step * 100:,}") for step in (5, 10, 15, 20, 25, 27)]
+    assert re.search(r"all 10,000 \d\.\d{5} 0\.\d{5} 0\.\d{4} to 0\.\d{4} first 128 ", text)
+
+
+def test_the_summary_says_what_was_measured(finished, mnist):
+    folder, _ = finished
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["experiment"] == "mnist_rows"
+    assert (summary["seeds"], summary["steps"], summary["num_params"]) == ([3], 27, 81_674)
+    assert summary["train_examples"] == 55_000
+    assert summary["data"] == {"name": "mnist", "version": "3.0.1", "sha256": mnist.sha256}
+    assert summary["protocol"]["name"] == "notebook-rows"
+    assert 0.3 < summary["test_accuracy"] < 0.9, "27 steps teach something, and not all"
+    low, high = summary["test_accuracy_interval_95"]
+    assert low < summary["test_accuracy"] < high
+    assert summary["test_accuracy_first_128"] * 128 % 1 == 0
+    assert abs(summary["validation_accuracy"] - summary["test_accuracy"]) < 0.1
+    assert {"start", "data", "compile", "train", "validation", "test", "plots"} <= set(summary["timing"]["seconds"])
+    assert summary["timing"]["ms_per_step"] > 0
+    assert summary["environment"]["versions"]["jax"] == jax.__version__
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records if "validation_accuracy" in r] == [10, 20, 27]
+    assert records[-1]["validation_accuracy"] == summary["validation_accuracy"]
+
+
+def test_every_picture_is_drawn(finished):
+    folder, _ = finished
+    for name in ("samples", "curves", "confusion", "errors"):
+        with Image.open(folder / "plots" / f"{name}.png") as image:
+            assert min(image.size) > 300
+            assert len(np.unique(np.asarray(image.convert("L")))) > 10
+
+
+def test_ctrl_c_at_any_moment_and_resume_end_in_the_same_bytes(tmp_path):
+    """Stop somewhere, resume for a few more steps, and compare with a run that was never stopped."""
+    process = start("--steps", 100_000, "--run-dir", tmp_path / "stopped", *FLAGS)
+    metrics = tmp_path / "stopped" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(np.random.default_rng().uniform(0, 0.5))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    stopped = re.search(r"Stopped at step (\d+) of 100000; its state is saved\. Continue with .* --resume\.", err)
+    assert stopped, err
+    steps = int(stopped[1]) + 7
+    status, out, err = run("--steps", steps, "--run-dir", tmp_path / "stopped", "--resume", *FLAGS)
+    assert (status, err) == (0, "")
+    assert f"Resumed from step {stopped[1]}." in out
+    assert run("--steps", steps, "--run-dir", tmp_path / "undisturbed", *FLAGS)[0] == 0
+    folders = [tmp_path / name for name in ("stopped", "undisturbed")]
+    assert len({(folder / "metrics.jsonl").read_text() for folder in folders}) == 1
+    assert weights(folders[0]) == weights(folders[1])
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
+    assert summaries[0]["test_loss"] == summaries[1]["test_loss"]
+
+
+def test_another_model_in_the_script_cannot_resume_a_run(finished):
+    folder, _ = finished
+    status, _, err = run("--seed", 3, "--steps", 27, "--run-dir", folder, "--hidden", 64, "--resume", *FLAGS)
+    assert status == 2
+    assert "hidden was 128 and is now 64; model.cell.features was 128 and is now 64" in err
+    assert "Traceback" not in err
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_training(tmp_path):
+    status, _, err = run("--batch-size", 55_001, "--run-dir", tmp_path / "run")
+    assert (status, (tmp_path / "run").exists()) == (2, False)
+    assert err == "error: --batch-size is 55001, more than the 55000 training examples; choose less.\n"
+
+
+def test_the_compilation_cache_can_be_placed_and_turned_off(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    flags = ["--steps", 1, "--compilation-cache"]
+    assert run("--run-dir", tmp_path / "placed", *flags, tmp_path / "cache")[0] == 0
+    assert list((tmp_path / "cache").iterdir())
+    assert run("--run-dir", tmp_path / "off", *flags, "None")[0] == 0
+    assert not (tmp_path / "home" / "rowlstm_jax").exists()
