@@ -19,8 +19,11 @@ def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn
     The exit status is 0 after a finished run, 2 after a user's mistake, 1 after a run that failed, and 128 plus the
     signal's number after a signal that the run survived: 130 for Ctrl-C, 143 for SIGTERM.
     """
+    spec = sys.modules["__main__"].__spec__
     try:
-        config = tyro.cli(config_type, config=(tyro.conf.FlagCreatePairsOff,))
+        config = tyro.cli(
+            config_type, prog=f"python -m {spec.name}" if spec else None, config=(tyro.conf.FlagCreatePairsOff,)
+        )
         _keep_compiled_programs(config)
         main(config)
     except UserError as error:

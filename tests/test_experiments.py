@@ -45,7 +45,9 @@ def weights(folder: Path) -> dict[str, bytes]:
     """All that the last checkpoint of a run holds."""
     step = max(int(path.name) for path in (folder / "checkpoints").iterdir())
     tree = ocp.StandardCheckpointer().restore(folder / "checkpoints" / str(step) / "state")
-    return {jax.tree_util.keystr(p): np.asarray(leaf).tobytes() for p, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {
+        jax.tree_util.keystr(p): np.asarray(leaf).tobytes() for p, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 @pytest.fixture(scope="module")
