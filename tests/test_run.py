@@ -92,7 +92,7 @@ def test_a_folder_without_permission_is_refused(make_run, tmp_path):
 
 
 def test_resuming_nothing_is_refused(make_run):
-    with pytest.raises(UserError, match="no run to resume in .*run; name one with --run-dir"):
+    with pytest.raises(UserError, match=r"no run to resume in .*run; name one with --run-dir"):
         make_run(resume=True).__enter__()
 
 

@@ -71,7 +71,7 @@ def test_steps_in_one_dispatch_or_many_or_one_by_one_give_the_same_bits(state, b
     several = jax.jit(chex.assert_max_traces(lambda *args: train_steps(*args, order=rows), n=1))
     indices = batch_indices(0, len(tiny_data.train), B, 0, STEPS)
     pixels = jnp.asarray(tiny_data.train.images), jnp.asarray(tiny_data.train.labels)
-    fused, sums, done = state, Metrics.zeros(), 0
+    fused, sums, after_update, done = state, Metrics.zeros(), None, 0
     for count in parts:
         rows_left = np.pad(indices[done:], ((0, done), (0, 0)))
         fused, sums, after_update = several(fused, sums, *pixels, rows_left, np.int32(count))
