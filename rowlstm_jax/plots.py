@@ -30,7 +30,7 @@ _styled = matplotlib.rc_context(  # layouts are fixed: a tight or a constrained 
 def samples(
     path: Path, images: np.ndarray, labels: np.ndarray, indices: Sequence[int], class_names: Sequence[str]
 ) -> None:
-    """Draws the first of some images flat, and beside it all of them as a stack in 3D.
+    """Draw the first of some images flat, and beside it all of them as a stack in 3D.
 
     Args:
       path: the PNG to write.
@@ -62,7 +62,7 @@ def samples(
 
 @_styled
 def curves(path: Path, records: Records) -> None:
-    """Draws loss and accuracy over the steps, of the minibatches and on the validation set, where recorded.
+    """Draw loss and accuracy over the steps, of the minibatches and on the validation set, where recorded.
 
     Args:
       path: the PNG to write.
@@ -84,13 +84,13 @@ def curves(path: Path, records: Records) -> None:
 
 
 def _series(records: Records, key: str) -> tuple[list[float], list[float]]:
-    """Returns the steps that recorded a value, and the values."""
+    """Return the steps that recorded a value, and the values."""
     points = [(record["step"], record[key]) for record in records if key in record]
     return [step for step, _ in points], [value for _, value in points]
 
 
 def accuracy_range(records: Records) -> tuple[float, float]:
-    """Returns limits that show every validation accuracy and the minibatch accuracies but for their lowest tenth.
+    """Return limits that show every validation accuracy and the minibatch accuracies but for their lowest tenth.
 
     Most of that tenth is the climb from chance in the first steps, which would flatten all that follows.
     """
@@ -105,7 +105,7 @@ def accuracy_range(records: Records) -> tuple[float, float]:
 
 @_styled
 def confusion_matrix(path: Path, labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str]) -> None:
-    """Draws how many examples of each class were taken for each, shaded by the logarithm so that few errors show.
+    """Draw how many examples of each class were taken for each, shaded by the logarithm so that few errors show.
 
     Args:
       path: the PNG to write.
@@ -135,7 +135,7 @@ def confusion_matrix(path: Path, labels: np.ndarray, predictions: np.ndarray, cl
 
 
 def confusion_counts(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
-    """Counts the examples of each true class (row) by predicted class (column): int [C, C].
+    """Count the examples of each true class (row) by predicted class (column): int [C, C].
 
     Args:
       labels: int [N], the true classes.
@@ -156,7 +156,7 @@ def confident_errors(
     class_names: Sequence[str],
     count: int = 16,
 ) -> None:
-    """Draws the test images whose wrong class was predicted with the highest probabilities.
+    """Draw the test images whose wrong class was predicted with the highest probabilities.
 
     Args:
       path: the PNG to write.
@@ -185,7 +185,7 @@ def confident_errors(
 
 
 def rank_errors(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Returns the indices of the wrongly classified examples, the most confident first, ties in the given order.
+    """Return the indices of the wrongly classified examples, the most confident first, ties in the given order.
 
     Args:
       labels: int [N], the true classes.

@@ -54,7 +54,7 @@ def fit(run: Run, model: nn.Module, optimizer: optax.GradientTransformation, dat
       data: the splits.
 
     Raises:
-      UserError: the batch is larger than the training data.
+      UserError: the batch is larger than the training data, or the run has taken more steps than are asked for.
       NonFiniteError: the loss or its gradient stopped being finite; nothing saved is lost.
       InterruptedRun: SIGINT or SIGTERM came; the state after the steps under way has been saved.
     """
@@ -85,6 +85,8 @@ def fit(run: Run, model: nn.Module, optimizer: optax.GradientTransformation, dat
 def _first_state(run: Run, programs: Programs, checkpoints: Checkpoints) -> tuple[TrainState, Metrics]:
     """The state, and the sums since the last log line, as saved or as the seed says; begins the run's files."""
     seed, step = np.uint32(run.config.seed), checkpoints.latest_step
+    if (step or 0) > run.config.steps:
+        raise UserError(f"--steps is {run.config.steps}, but {run.directory} has taken {step} already; ask for more.")
     run.begin(step or 0)
     if step is not None:
         like = _saved(jax.eval_shape(programs.init, seed), jax.eval_shape(Metrics.zeros))

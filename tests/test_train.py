@@ -105,6 +105,14 @@ def test_resuming_a_finished_run_only_evaluates_it(make_run, tiny_model, tiny_da
     assert again[2].validation.accuracy == finished[2].validation.accuracy
 
 
+def test_a_run_that_has_gone_further_than_asked_for_is_left_alone(make_run, tiny_model, tiny_data):
+    _, metrics, _ = train(make_run(), tiny_model, tiny_data)
+    run = make_run(resume=True, steps=11)
+    with pytest.raises(UserError, match="--steps is 11, but .* has taken 12 already"), run:
+        fit(run, tiny_model, OPTIMIZER, tiny_data)
+    assert (run.directory / "metrics.jsonl").read_text() == metrics
+
+
 def test_the_best_checkpoint_is_selected_where_the_protocol_says_so(make_run, tiny_model, tiny_data):
     protocol = Protocol("tiny", "mnist", 13, "rows", selection="best_validation")
     # A step size that wrecks the model after a few good steps makes the best checkpoint differ from the last.

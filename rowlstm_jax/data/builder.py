@@ -63,7 +63,7 @@ WRITERS: dict[str, type[_InFileOrder]] = {cls.name: cls for cls in (_Mnist, _Fas
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps TFDS's progress bars, banners and warnings off the user's terminal."""
+    """Keep TFDS's progress bars, banners and warnings off the user's terminal."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -76,7 +76,7 @@ def _quiet() -> Iterator[None]:
 
 
 def write(dataset: ImageDataset, data_dir: Path) -> None:
-    """Prepares `data_dir/<name>/<version>` in array_record form, in file order."""
+    """Prepare `data_dir/<name>/<version>` in array_record form, in file order."""
     with _quiet():
         WRITERS[dataset.name](dataset, data_dir=data_dir).download_and_prepare(
             download_dir=data_dir / "downloads",
@@ -124,7 +124,7 @@ def _decode(builder: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def download(spec: DatasetSpec, folder: Path) -> list[Path]:
-    """Downloads the original files from their origin into `folder`, checksums enforced."""
+    """Download the original files from their origin into `folder`, checksums enforced."""
     urls = [spec.url + file.name for file in spec.files]
     infos = {
         url: UrlInfo(size=Size(file.size), checksum=file.sha256, filename=file.name)

@@ -12,7 +12,7 @@ DIGEST = "digest.txt"
 
 
 def write(dataset: ImageDataset, folder: Path) -> None:
-    """Writes the arrays and their digest into a new folder."""
+    """Write the arrays and their digest into a new folder."""
     folder.mkdir()
     for name, array in zip(FILES, dataset.arrays, strict=True):
         np.save(folder / name, array)

