@@ -18,7 +18,7 @@ from rowlstm_jax import cli, report
 from rowlstm_jax.cells import BasicLSTMCell
 from rowlstm_jax.config import Protocol, RunConfig
 from rowlstm_jax.data import load, split
-from rowlstm_jax.model import SequenceClassifier, describe
+from rowlstm_jax.model import SequenceClassifier
 from rowlstm_jax.run import Run
 from rowlstm_jax.train import fit
 
@@ -33,8 +33,6 @@ class Config(RunConfig):
     batch_size: int = 100
     learning_rate: float = 1e-3
     hidden: int = 128
-    eval_every: int = 333
-    checkpoint_every: int = 333
 
 
 def main(config: Config) -> None:
@@ -46,7 +44,7 @@ def main(config: Config) -> None:
         bias_init=nn.initializers.normal(1.0),
     )
     optimizer = optax.adam(config.learning_rate)
-    with Run("mnist_rows", config, PROTOCOL, describe(model)) as run:
+    with Run("mnist_rows", config, PROTOCOL, model=model, optimizer=optimizer) as run:
         with run.phase("data"):
             data = split(load(PROTOCOL.dataset, config.data_dir, config.local_files), PROTOCOL.validation_examples)
         report.show_data(data)

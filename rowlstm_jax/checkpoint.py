@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from rowlstm_jax.config import UserError
+
 SCORE = "validation_accuracy"
 
 
@@ -19,11 +21,10 @@ class Checkpoints:
 
     def __init__(self, directory: Path):
         # The second latest is what remains if the latest turns out to be damaged.
-        best = BestN(get_metric_fn=lambda scores: scores[SCORE], n=1, keep_checkpoints_without_metrics=False)
-        policy = AnyPreservationPolicy([LatestN(n=2), best])
+        policy = AnyPreservationPolicy([LatestN(n=2), BestN(get_metric_fn=_score, n=1)])
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policy,
-            best_fn=lambda scores: scores[SCORE],
+            best_fn=_score,
             cleanup_tmp_directories=True,
         )
         self._manager = ocp.CheckpointManager(directory, options=options)
@@ -43,7 +44,7 @@ class Checkpoints:
 
     @property
     def best_step(self) -> int | None:
-        """The step of the checkpoint with the highest validation accuracy; None where none was evaluated."""
+        """The step of the checkpoint with the highest validation accuracy; None where there is no checkpoint."""
         self._manager.wait_until_finished()
         return self._manager.best_step()
 
@@ -51,13 +52,17 @@ class Checkpoints:
         """Copy the tree to the host and write it in the background; the caller may donate its buffers at once.
 
         Args:
-          step: above the latest step.
+          step: not below the latest step; of that one, nothing more is saved.
           tree: arrays, typed PRNG keys among them.
-          validation_accuracy: what `best_step` compares; None for a step that was not evaluated.
+          validation_accuracy: what `best_step` compares; None, for a step that was not evaluated, is below all others.
         """
-        scores = None if validation_accuracy is None else {SCORE: validation_accuracy}
+        if step == self.latest_step:
+            return
+        scores = {} if validation_accuracy is None else {SCORE: validation_accuracy}
         args = ocp.args.Composite(state=ocp.args.StandardSave(_without_keys(tree)))
-        self._manager.save(step, args=args, metrics=scores)
+        # Orbax copies from the device in a way that JAX counts as implicit.
+        with jax.transfer_guard_device_to_host("allow"):
+            self._manager.save(step, args=args, metrics=scores)
 
     def restore(self, step: int, like: Any) -> Any:
         """Read a checkpoint onto the first device.
@@ -68,14 +73,28 @@ class Checkpoints:
 
         Returns:
           The tree, its arrays bit for bit as they were saved.
+
+        Raises:
+          UserError: its files are damaged, or hold another tree.
         """
         device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         target = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
             jax.eval_shape(_without_keys, like),
         )
-        restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))
+        try:
+            restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            folder = self._manager.directory / str(step)
+            raise UserError(
+                f"The checkpoint {folder} can't be read ({str(error).splitlines()[0]}); "
+                "move it away to go on from the one before."
+            ) from error
         return jax.tree.map(_with_key, like, restored["state"])
+
+
+def _score(scores: dict[str, float]) -> float:
+    return scores.get(SCORE, -1.0)
 
 
 def _is_key(leaf: Any) -> bool:

@@ -19,6 +19,7 @@ def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn
     The exit status is 0 after a finished run, 2 after a user's mistake, 1 after a run that failed, and 128 plus the
     signal's number after a signal that the run survived: 130 for Ctrl-C, 143 for SIGTERM.
     """
+    gc.freeze()  # what was imported stays: no later collection need walk it
     spec = sys.modules["__main__"].__spec__
     try:
         config = tyro.cli(
@@ -30,14 +31,13 @@ def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.status)
     except InterruptedRun as stopped:
-        print(f"{stopped} Continue with the same command and --resume.", file=sys.stderr)
+        print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signum)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
     finally:
-        # The interpreter's last collection would walk all that was imported, for half a second.
-        gc.freeze()
+        gc.freeze()  # the interpreter's last collection would take half a second
     sys.exit(0)
 
 

@@ -22,7 +22,7 @@ class NonFiniteError(UserError):
 
 
 class InterruptedRun(Exception):  # noqa: N818, it is no error
-    """A signal ended the run between two steps, after its state was saved."""
+    """A signal ended the run between two steps, after its state was saved; the message says how to go on."""
 
     def __init__(self, message: str, signum: int):
         super().__init__(message)
@@ -103,8 +103,6 @@ class Protocol:
     """The function of `rowlstm_jax.sequences` that turns an image into a sequence."""
     selection: Literal["last", "best_validation"] = "last"
     """Which weights the test set sees: the last step's, or those of the best evaluated step."""
-    scaling: Literal["[0, 1]"] = "[0, 1]"
-    """uint8 pixels times 1/255."""
 
     def sha256(self) -> str:
         """SHA-256 of the canonical JSON form (sorted keys, no spaces) of all fields."""

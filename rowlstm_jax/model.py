@@ -1,7 +1,6 @@
 """The sequence classifier: [B, T, F] -> logits [B, C]. The only place with `nn.scan`."""
 
-import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import chex
 import flax.linen as nn
@@ -36,8 +35,8 @@ class SequenceClassifier(nn.Module):
       dropout: rate between layers while training, with a new mask at every time step; needs the rng "dropout".
       kernel_init: initialiser of the readout's kernel.
       bias_init: initialiser of the readout's bias.
-      dtype: dtype of the computation, in the cells too; None leaves it to them and to the inputs.
-      param_dtype: dtype of the parameters, in the cells too.
+      dtype: dtype of the computation, in the cells too; None leaves them their own.
+      param_dtype: dtype of the parameters, in the cells too; None leaves them their own, and is float32 in the readout.
     """
 
     cell: nn.RNNCellBase
@@ -49,7 +48,7 @@ class SequenceClassifier(nn.Module):
     kernel_init: Initializer = default_kernel_init
     bias_init: Initializer = nn.initializers.zeros_init()
     dtype: Dtype | None = None
-    param_dtype: Dtype = jnp.float32
+    param_dtype: Dtype | None = None
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool = False) -> jax.Array:
@@ -82,17 +81,17 @@ class SequenceClassifier(nn.Module):
             kernel_init=self.kernel_init,
             bias_init=self.bias_init,
             dtype=self.dtype,
-            param_dtype=self.param_dtype,
+            param_dtype=self.param_dtype or jnp.float32,
             name="readout",
         )(features)
 
     def _layer(self, layer: int, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Outputs [B, T, H] of one layer, and its output [B, H] at the step that each direction reads last."""
+        chosen = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        dtypes: dict[str, Any] = {name: dtype for name, dtype in chosen.items() if dtype is not None}
         outputs, finals = [], []
         for direction in ("forward", "backward")[: 1 + self.bidirectional]:
-            cell = self.cell.clone(
-                dtype=self.dtype, param_dtype=self.param_dtype, name=f"layer_{layer}_{direction}", parent=self
-            )
+            cell = self.cell.clone(name=f"layer_{layer}_{direction}", parent=self, **dtypes)
             reverse = direction == "backward"
             outputs.append(scan_over_time(cell, inputs, reverse=reverse))
             finals.append(outputs[-1][:, 0 if reverse else -1])
@@ -129,22 +128,3 @@ def scan_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool = Fals
     # Every cell here starts from zeros; the key matters only to a cell with a random initial carry.
     carry = cell.initialize_carry(jax.random.key(0), inputs[:, 0].shape)
     return scan(cell, carry, inputs)[1]
-
-
-def describe(module: nn.Module) -> dict[str, str]:
-    """The attributes of a module and of those inside it, by dotted name, as text.
-
-    Example:
-      >>> from rowlstm_jax.cells import BasicLSTMCell
-      >>> describe(SequenceClassifier(BasicLSTMCell(128), num_classes=10))["cell.features"]
-      '128'
-    """
-    described = {"": type(module).__name__}
-    for field in dataclasses.fields(module):
-        value = getattr(module, field.name)
-        if isinstance(value, nn.Module):
-            described |= {f"{field.name}.{name}".rstrip("."): text for name, text in describe(value).items()}
-        elif field.name not in ("parent", "name"):
-            # Functions by name: their representation holds an address, which differs from start to start.
-            described[field.name] = getattr(value, "__qualname__", str(value))
-    return described

@@ -73,12 +73,12 @@ def _draw(run: Run, test: Evaluation, data: Splits) -> None:
 
 def _summary(run: Run, fitted: Fitted, data: Splits, test: Evaluation, first: Evaluation) -> dict:
     """The figures of a run, of one seed; see README for what each means."""
-    steps = int(fitted.state.step)
     trained = run.seconds.get("train", 0.0)
     return {
         "experiment": run.experiment,
         "seeds": [run.config.seed],
-        "steps": steps,
+        "steps": run.config.steps,
+        "selected_step": int(fitted.state.step),
         "num_params": sum(leaf.size for leaf in jax.tree.leaves(fitted.state.params)),
         "train_examples": len(data.train),
         "test_accuracy": test.accuracy,

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import psutil
 
 from rowlstm_jax.config import FREE_ON_RESUME, Protocol, RunConfig, UserError, differences, to_json
+from rowlstm_jax.describe import describe
 
 RUNS = Path("runs")
 
@@ -20,47 +22,49 @@ RUNS = Path("runs")
 class Run:
     """One run and its folder; a context manager.
 
-    Entering checks everything that can be checked without data and creates the folder; `begin` writes the first file.
-    A folder that is still empty at the end, because something failed before that, is removed again.
+    Entering checks all that can be checked without data, creates the folder and locks it. `claim` writes config.json,
+    from which moment on the run can be resumed; a folder that nothing has claimed is removed at the end. `begin` opens
+    the files that grow.
 
     Attributes:
       experiment: name of the script.
       config: the flags.
       protocol: what is being measured.
-      model: the model's attributes by name, as text; a resumed run must have the same.
+      structure: model, optimizer and what else the script builds, described part by part.
       directory: the run's folder.
       seconds: wall time by phase.
     """
 
-    def __init__(self, experiment: str, config: RunConfig, protocol: Protocol, model: dict[str, str]):
+    def __init__(self, experiment: str, config: RunConfig, protocol: Protocol, **structure: object):
         self.experiment = experiment
         self.config = config
         self.protocol = protocol
-        self.model = model
+        self.structure = {k: v for name, value in structure.items() for k, v in describe(value, name).items()}
         self.directory = self._choose_directory()
         # From the start of the process to here: the imports, most of all.
         self.seconds = {"start": time.time() - psutil.Process().create_time()}
+        self._lock = filelock.FileLock(self.directory / ".lock")
         self._metrics = None
         self._events = None
 
     def __enter__(self) -> "Run":
-        """Check the folder and create it.
+        """Check the folder, create it and lock it.
 
         Raises:
-          UserError: it holds another run, nothing to resume, a run that differs, or can't be written.
+          UserError: it is in use, holds another run, nothing to resume, or a run that differs, or can't be written.
         """
-        if self.config.resume:
-            self._check_resumable()
-        elif self.directory.exists() and (not self.directory.is_dir() or any(self.directory.iterdir())):
-            raise UserError(f"{self.directory} is not an empty folder; choose another --run-dir, or add --resume.")
         try:
+            if self.config.resume:
+                self._check_resumable()
+            elif self.directory.exists() and not self._is_empty():
+                raise UserError(f"{self.directory} is not an empty folder; choose another --run-dir, or add --resume.")
             self.directory.mkdir(parents=True, exist_ok=True)
-            probe = self.directory / ".writable"
-            probe.touch()
-            probe.unlink()
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise UserError(f"Another process is using {self.directory}; choose another --run-dir.") from error
         except OSError as error:
             raise UserError(
-                f"The run folder {self.directory} can't be written ({error.strerror}); choose another --run-dir."
+                f"The run folder {self.directory} can't be used ({error.strerror}); choose another --run-dir."
             ) from error
         return self
 
@@ -70,7 +74,11 @@ class Run:
             if file is not None:
                 file.close()
         with contextlib.suppress(OSError):
-            self.directory.rmdir()
+            if self._is_empty():
+                self._lock.release()
+                (self.directory / ".lock").unlink(missing_ok=True)
+                self.directory.rmdir()
+        self._lock.release()
 
     def _choose_directory(self) -> Path:
         if self.config.run_dir is not None:
@@ -81,58 +89,83 @@ class Run:
         now = datetime.datetime.now(datetime.UTC)
         return folder / f"{now:%Y-%m-%dT%H-%M-%S.%f}Z-seed{self.config.seed}"
 
+    def _is_empty(self) -> bool:
+        """Whether no run has claimed the folder; a killed start may have left files whose names start with a dot."""
+        return self.directory.is_dir() and all(path.name.startswith(".") for path in self.directory.iterdir())
+
     def _identity(self) -> dict[str, Any]:
-        """What a resumed run must have in common with the run that it resumes."""
-        config = {k: v for k, v in to_json(self.config).items() if k not in FREE_ON_RESUME}
-        protocol = {f"protocol.{k}": v for k, v in dataclasses.asdict(self.protocol).items()}
-        return {"experiment": self.experiment, **config, **protocol, **{f"model.{k}": v for k, v in self.model.items()}}
+        """What a resumed run must have in common with the run that it resumes, as JSON values."""
+        config = {name: value for name, value in to_json(self.config).items() if name not in FREE_ON_RESUME}
+        protocol = {f"protocol.{name}": value for name, value in dataclasses.asdict(self.protocol).items()}
+        return json.loads(json.dumps({"experiment": self.experiment, **config, **protocol, **self.structure}))
 
     def _check_resumable(self) -> None:
+        path = self.directory / "config.json"
         try:
-            saved = dict(json.loads((self.directory / "config.json").read_text())["identity"])
+            saved = dict(json.loads(path.read_text())["identity"])
         except FileNotFoundError as error:
             raise UserError(
                 f"There is no run to resume in {self.directory}; name one with --run-dir, or leave --resume out."
             ) from error
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise UserError(f"{self.directory / 'config.json'} can't be read as a run's config ({error}).") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} can't be read as a run's config ({error}); resume another run.") from error
         if different := differences(saved, self._identity()):
             raise UserError(
                 f"The run in {self.directory} can't be resumed with other settings: {'; '.join(different)}. "
                 "Start with the saved settings, or without --resume in another --run-dir."
             )
 
+    def claim(self) -> None:
+        """Write config.json: from here on the run can be resumed, and it is the experiment's latest."""
+        (self.directory / "summary.json").unlink(missing_ok=True)  # it would speak of fewer steps
+        write_json(self.directory / "config.json", {"config": to_json(self.config), "identity": self._identity()})
+        if self.directory.parent == RUNS.absolute() / self.experiment:
+            link = self.directory.parent / f".latest-{os.getpid()}"
+            link.unlink(missing_ok=True)
+            link.symlink_to(self.directory.name)
+            link.replace(self.directory.parent / "latest")
+
     def begin(self, step: int) -> None:
-        """Open the run's files to continue after `step`; whatever they say of later steps is cut off."""
-        config = {"config": to_json(self.config), "identity": self._identity()}
-        write_json(self.directory / "config.json", config)
+        """Open the files that grow, to continue after `step`; what they say of later steps is cut off."""
+        kept = [record for record in self.records() if record["step"] <= step]
         metrics = self.directory / "metrics.jsonl"
-        kept = "".join(json.dumps(record) + "\n" for record in self.records() if record["step"] <= step)
-        write_atomically(metrics, kept)
+        write_atomically(metrics, "".join(json.dumps(record) + "\n" for record in kept))
         self._metrics = metrics.open("a")
         # Imported here: it costs 0.15 s that a mistake in the flags should not wait for.
         from tensorboardX import SummaryWriter
 
-        self._events = SummaryWriter(str(self.directory), purge_step=step + 1)
-        if self.directory.parent == RUNS.absolute() / self.experiment:
-            link = self.directory.parent / f".latest-{os.getpid()}"
-            link.symlink_to(self.directory.name)
-            link.replace(self.directory.parent / "latest")
+        # A killed process loses events that it had not flushed, so they are written anew from the records.
+        for events in self.directory.glob("events.out.tfevents.*"):
+            events.unlink()
+        self._events = SummaryWriter(str(self.directory))
+        for record in kept:
+            self._show(**record)
 
     def log(self, step: int, record: dict[str, int | float]) -> None:
         """Append one object to metrics.jsonl, and its values to the TensorBoard events."""
-        if self._metrics is None or self._events is None:
+        if self._metrics is None:
             raise RuntimeError("begin() comes before log()")
         self._metrics.write(json.dumps({"step": step, **record}) + "\n")
         self._metrics.flush()
-        for name, value in record.items():
-            self._events.add_scalar(name, value, step)
+        self._show(step, **record)
+
+    def _show(self, step: int, **record: float) -> None:
+        if self._events is not None:
+            for name, value in record.items():
+                self._events.add_scalar(name, value, step)
 
     def records(self) -> list[dict[str, Any]]:
-        """The objects of metrics.jsonl; a last line that a killed process left unfinished is no record."""
+        """The objects of metrics.jsonl; a last line that a killed process left unfinished is no record.
+
+        Raises:
+          UserError: a finished line is damaged.
+        """
         path = self.directory / "metrics.jsonl"
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        try:
+            return [json.loads(line) for line in lines if line.endswith("\n")]
+        except ValueError as error:
+            raise UserError(f"{path} is damaged ({error}); remove the line, or resume another run.") from error
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -63,7 +63,8 @@ def fit(run: Run, model: nn.Module, optimizer: optax.GradientTransformation, dat
         raise UserError(
             f"--batch-size is {config.batch_size}, more than the {len(data.train)} training examples; choose less."
         )
-    with Checkpoints(run.directory / "checkpoints") as checkpoints:
+    run.claim()
+    with _stop_signals() as received, Checkpoints(run.directory / "checkpoints") as checkpoints:
         with run.phase("compile"):
             steps_per_dispatch = min(config.log_every, config.steps, MAX_STEPS_PER_DISPATCH)
             order = ORDERS[run.protocol.order]
@@ -72,7 +73,7 @@ def fit(run: Run, model: nn.Module, optimizer: optax.GradientTransformation, dat
             state, metrics = _first_state(run, programs, checkpoints)
         console.show_parameters(state.params)
         first_step = int(state.step)
-        state, validation = _train(run, programs, checkpoints, data, state, metrics)
+        state, validation = _train(run, programs, checkpoints, data, state, metrics, received)
         steps_taken = int(state.step) - first_step
         best_step = checkpoints.best_step
         if run.protocol.selection == "best_validation" and best_step not in (None, int(state.step)):
@@ -87,12 +88,13 @@ def _first_state(run: Run, programs: Programs, checkpoints: Checkpoints) -> tupl
     seed, step = np.uint32(run.config.seed), checkpoints.latest_step
     if (step or 0) > run.config.steps:
         raise UserError(f"--steps is {run.config.steps}, but {run.directory} has taken {step} already; ask for more.")
-    run.begin(step or 0)
     if step is not None:
         like = _saved(jax.eval_shape(programs.init, seed), jax.eval_shape(Metrics.zeros))
         restored = checkpoints.restore(step, like)
+        run.begin(step)
         tqdm.write(f"Resumed from step {step}.")
         return restored["state"], restored["metrics"]
+    run.begin(0)
     if run.config.resume:
         tqdm.write("The run was stopped before its first checkpoint: it starts from step 0.")
     return programs.init(seed), Metrics.zeros()
@@ -104,17 +106,29 @@ def _saved(state: TrainState, metrics: Metrics) -> dict[str, TrainState | Metric
 
 
 def _train(
-    run: Run, programs: Programs, checkpoints: Checkpoints, data: Splits, state: TrainState, metrics: Metrics
+    run: Run,
+    programs: Programs,
+    checkpoints: Checkpoints,
+    data: Splits,
+    state: TrainState,
+    metrics: Metrics,
+    received: list[int],
 ) -> tuple[TrainState, Evaluation | None]:
     """Train to the last step; returns its state and, if there was a step to take, its validation."""
     config, step, validation = run.config, int(state.step), None
     pixels = jax.device_put((data.train.images, data.train.labels))
     with (
         jax.transfer_guard("disallow"),
-        _stop_signals() as received,
         tqdm(total=config.steps, initial=step, unit="step", disable=None) as bar,
     ):
         while step < config.steps:
+            if received:
+                checkpoints.save(step, _saved(state, metrics), None)
+                raise InterruptedRun(
+                    f"Stopped at step {step} of {config.steps}; its state is saved. Continue with the same flags and "
+                    f"--resume --run-dir {run.directory}",
+                    received[0],
+                )
             stop = _next_stop(config, step, programs.steps_per_dispatch)
             with run.phase("train"):
                 indices = batch_indices(config.seed, len(data.train), config.batch_size, step, stop - step)
@@ -134,11 +148,9 @@ def _train(
             if record:
                 run.log(step, record)
                 bar.write(_log_line(step, config.steps, record))
-            if validation or received or step % config.checkpoint_every == 0:
+            if validation or step % config.checkpoint_every == 0:
                 with run.phase("checkpoint"):
                     checkpoints.save(step, _saved(state, metrics), validation and validation.accuracy)
-            if received and not last:
-                raise InterruptedRun(f"Stopped at step {step} of {config.steps}; its state is saved.", received[0])
     return state, validation
 
 
@@ -193,7 +205,8 @@ def _stop_signals() -> Iterator[list[int]]:
         signal.signal(signum, previous[signum])
 
     for signum in (signal.SIGINT, signal.SIGTERM):
-        previous[signum] = signal.signal(signum, receive)
+        if signal.getsignal(signum) != signal.SIG_IGN:  # a job in the background ignores Ctrl-C
+            previous[signum] = signal.signal(signum, receive)
     try:
         yield received
     finally:

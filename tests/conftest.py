@@ -1,8 +1,7 @@
 """Strict settings for all tests, and the small data and runs that they share."""
 
 import dataclasses
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -12,7 +11,7 @@ import pytest
 from rowlstm_jax.cells import BasicLSTMCell
 from rowlstm_jax.config import Protocol, RunConfig
 from rowlstm_jax.data import Examples, Splits
-from rowlstm_jax.model import SequenceClassifier, describe
+from rowlstm_jax.model import SequenceClassifier
 from rowlstm_jax.run import Run
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -28,13 +27,18 @@ def _compile_once(tmp_path_factory) -> None:
 PROTOCOL = Protocol(name="tiny", dataset="mnist", validation_examples=13, order="rows")
 
 
-@pytest.fixture(scope="session")
-def local_files() -> Path:
-    """The folder with the original files of MNIST and Fashion-MNIST, where there is one."""
-    folder = Path(os.environ.get("ROWLSTM_LOCAL_FILES") or Path(__file__).parents[2] / "shared" / "data")
-    if not (folder / "mnist").is_dir():
-        pytest.skip("the original .gz files are not here: set ROWLSTM_LOCAL_FILES to their folder")
-    return folder
+@pytest.fixture
+def compilations() -> Iterator[list[object]]:
+    """The names of the functions that JAX compiles during the test."""
+    seen = []
+
+    def listen(event: str, duration: float, **kwargs: object) -> None:
+        if event.endswith("backend_compile_duration"):
+            seen.append(kwargs.get("fun_name"))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield seen
+    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +67,6 @@ def make_run(tmp_path: Path, tiny_model: SequenceClassifier) -> Callable[..., Ru
     def make(folder: str = "run", protocol: Protocol = PROTOCOL, **fields) -> Run:
         config = RunConfig(steps=12, batch_size=4, log_every=3, eval_every=5, run_dir=tmp_path / folder)
         config = dataclasses.replace(config, **fields)
-        return Run("tiny", config, protocol, describe(tiny_model))
+        return Run("tiny", config, protocol, model=tiny_model)
 
     return make

@@ -1,9 +1,12 @@
 """The house has an order: imports point downwards only, and no room grows too large."""
 
 import ast
+import dataclasses
 from pathlib import Path
 
 import pytest
+
+from rowlstm_jax.config import RunConfig
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("rowlstm_jax/**/*.py"), *ROOT.glob("experiments/**/*.py")])
@@ -11,7 +14,7 @@ SOURCES = sorted([*ROOT.glob("rowlstm_jax/**/*.py"), *ROOT.glob("experiments/**/
 # Each module may import those on lower levels; a package is one room.
 LEVELS = [
     {"config"},
-    {"cells", "data", "metrics", "plots", "sequences"},
+    {"cells", "data", "describe", "metrics", "plots", "sequences"},
     {"console", "checkpoint", "model", "run", "step"},
     {"programs"},
     {"train"},
@@ -82,3 +85,14 @@ def test_no_file_or_function_grows_too_long(path):
         if isinstance(node, ast.FunctionDef):
             body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
             assert (node.end_lineno or 0) - body[0].lineno + 1 <= 40, node.name
+
+
+def test_every_flag_is_read_somewhere():
+    read = {
+        node.attr
+        for path in SOURCES
+        if room(path) != "config"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("config", "self.config", "run.config")
+    }
+    assert {field.name for field in dataclasses.fields(RunConfig)} <= read

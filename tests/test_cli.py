@@ -55,7 +55,7 @@ def test_help_explains_every_flag_and_shows_the_experiments_defaults(command):
         (["--bach-size", 5], "Unrecognized options: --bach-size"),
         (["--steps", "many"], "Error parsing --steps: invalid literal"),
         (["--resume"], "There is no run to resume in"),
-        (["--run-dir", "/proc/run"], "The run folder /proc/run can't be written"),
+        (["--run-dir", "/proc/run"], "The run folder /proc/run can't be used"),
         (["--local-files", "nowhere"], "nowhere is not a folder; it must hold mnist/"),
     ],
 )
@@ -85,7 +85,7 @@ def test_an_original_file_with_wrong_bytes_is_named(command, offline, tmp_path):
     assert f"{folder / 'train-images-idx3-ubyte.gz'}: other contents, 14 bytes instead of the original file" in err
 
 
-def test_a_folder_in_use_or_another_runs_settings_are_refused_before_the_data_are_read(command, tmp_path):
+def test_a_folder_in_use_is_refused_before_the_data_are_read(command, tmp_path):
     Path("used").mkdir()
     Path("used/notes.txt").touch()
     status, _, err = command("--run-dir", "used")
@@ -96,7 +96,7 @@ def test_a_folder_in_use_or_another_runs_settings_are_refused_before_the_data_ar
     ("raised", "status", "message"),
     [
         (UserError("Do that."), 2, "error: Do that.\n"),
-        (InterruptedRun("Stopped.", 15), 143, "Stopped. Continue with the same command and --resume.\n"),
+        (InterruptedRun("Stopped.", 15), 143, "Stopped.\n"),
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
     ],
 )

@@ -107,18 +107,17 @@ def test_every_picture_is_drawn(finished):
             assert len(np.unique(np.asarray(image.convert("L")))) > 10
 
 
-def test_ctrl_c_at_any_moment_and_resume_end_in_the_same_bytes(tmp_path):
-    """Stop somewhere, resume for a few more steps, and compare with a run that was never stopped."""
+def test_ctrl_c_and_resume_end_in_the_same_bytes(tmp_path):
+    """Stop wherever the process is then, resume for a few more steps, and compare with a run never stopped."""
     process = start("--steps", 100_000, "--run-dir", tmp_path / "stopped", *FLAGS)
     metrics = tmp_path / "stopped" / "metrics.jsonl"
     while not (metrics.exists() and metrics.stat().st_size):
         assert process.poll() is None
         time.sleep(0.01)
-    time.sleep(np.random.default_rng().uniform(0, 0.5))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    stopped = re.search(r"Stopped at step (\d+) of 100000; its state is saved\. Continue with .* --resume\.", err)
+    stopped = re.search(r"Stopped at step (\d+) of 100000; its state is saved\. .* --resume --run-dir", err)
     assert stopped, err
     steps = int(stopped[1]) + 7
     status, out, err = run("--steps", steps, "--run-dir", tmp_path / "stopped", "--resume", *FLAGS)
@@ -130,6 +129,29 @@ def test_ctrl_c_at_any_moment_and_resume_end_in_the_same_bytes(tmp_path):
     assert weights(folders[0]) == weights(folders[1])
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
     assert summaries[0]["test_loss"] == summaries[1]["test_loss"]
+
+
+@pytest.mark.parametrize(
+    ("signum", "status", "first_step"),
+    [
+        (signal.SIGKILL, -signal.SIGKILL, "stopped before its first checkpoint: it starts from step 0"),
+        (signal.SIGINT, 130, "Resumed from step 0."),
+        (signal.SIGTERM, 143, "Resumed from step 0."),
+    ],
+)
+def test_a_run_stopped_while_it_compiles_can_be_resumed(tmp_path, signum, status, first_step):
+    flags = ["--steps", 5, "--run-dir", tmp_path / "run"]
+    process = start(*flags, "--compilation-cache", "None")
+    while not (tmp_path / "run" / "config.json").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signum)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert err == "" or re.fullmatch(r"Stopped at step 0 of 5; its state is saved\. .*\n", err)
+    status, out, err = run(*flags, "--resume")
+    assert (status, err) == (0, "")
+    assert first_step in out
 
 
 def test_another_model_in_the_script_cannot_resume_a_run(finished):

@@ -1,5 +1,3 @@
-from typing import Any
-
 import chex
 import flax.linen as nn
 import jax
@@ -9,7 +7,7 @@ import pytest
 from reference import cross_entropy, lstm
 
 from rowlstm_jax.cells import BasicLSTMCell
-from rowlstm_jax.model import SequenceClassifier, describe
+from rowlstm_jax.model import SequenceClassifier
 
 CELLS = [BasicLSTMCell, nn.OptimizedLSTMCell, nn.GRUCell, nn.SimpleCell]
 
@@ -100,8 +98,6 @@ def test_gradients_agree_with_finite_differences_of_numpy_in_float64():
 def test_dropout_between_layers_changes_over_time_and_with_the_key():
     class Pass(nn.RNNCellBase):
         features: int
-        dtype: Any = None
-        param_dtype: Any = None
 
         def __call__(self, carry, inputs):
             return carry, inputs
@@ -146,12 +142,14 @@ def test_inputs_of_the_wrong_rank_are_refused():
         init(SequenceClassifier(BasicLSTMCell(2), num_classes=2), jnp.zeros((3, 2)))
 
 
-def test_describe_names_every_attribute_the_same_way_at_each_start():
-    first, second = (
-        describe(SequenceClassifier(BasicLSTMCell(8), 3, kernel_init=nn.initializers.normal(1.0))) for _ in range(2)
-    )
-    assert first == second
-    assert first["cell"] == "BasicLSTMCell"
-    assert first["cell.features"] == "8"
-    assert first["num_classes"] == "3"
-    assert not any(" at 0x" in text for text in first.values())
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [({}, (jnp.bfloat16, jnp.bfloat16)), ({"dtype": jnp.float32, "param_dtype": jnp.float32}, (jnp.float32,) * 2)],
+)
+def test_a_cell_keeps_its_own_dtypes_unless_the_model_sets_them(fields, expected):
+    cell = BasicLSTMCell(4, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
+    model = SequenceClassifier(cell, num_classes=2, **fields)
+    variables = init(model, jnp.zeros((1, 3, 2)))
+    parameters = jax.tree.leaves(variables["params"]["layer_0_forward"])
+    outputs = model.apply(variables, jnp.zeros((1, 3, 2), expected[0]))
+    assert ({leaf.dtype for leaf in parameters}, outputs.dtype) == ({jnp.dtype(expected[1])}, jnp.float32)

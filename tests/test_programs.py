@@ -23,20 +23,6 @@ class Known(nn.Module):
         return inputs[:, 0, :3] * weight
 
 
-@pytest.fixture
-def compilations():
-    """The names of the functions that JAX compiles during the test."""
-    seen = []
-
-    def listen(event: str, duration: float, **kwargs: object) -> None:
-        if event.endswith("backend_compile_duration"):
-            seen.append(kwargs.get("fun_name"))
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield seen
-    jax.monitoring.unregister_event_duration_listener(listen)
-
-
 @pytest.mark.parametrize("count", [1, 4, 5, 27])
 def test_evaluation_counts_every_example_of_a_ragged_last_batch(tiny_data, monkeypatch, count):
     monkeypatch.setattr(programs_module, "EVAL_BATCH", 4)

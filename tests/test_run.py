@@ -5,12 +5,14 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from rowlstm_jax import run as run_module
+from rowlstm_jax.cells import BasicLSTMCell
 from rowlstm_jax.config import UserError
 from rowlstm_jax.run import Run
 
 
 def test_a_run_writes_its_config_and_its_records(make_run):
     with make_run(seed=3) as run:
+        run.claim()
         run.begin(0)
         run.log(10, {"loss": 0.5})
         run.log(20, {"loss": 0.25, "validation_accuracy": 1.0})
@@ -38,15 +40,60 @@ def read_events(path):
 
 def test_beginning_at_a_step_cuts_off_later_and_unfinished_records(make_run):
     with make_run() as run:
+        run.claim()
         run.begin(0)
         for step in (1, 2, 3):
             run.log(step, {"loss": float(step)})
     with (run.directory / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
     with make_run(resume=True) as run:
+        run.claim()
         run.begin(2)
         run.log(3, {"loss": 30.0})
-    assert [(record["step"], record["loss"]) for record in run.records()] == [(1, 1.0), (2, 2.0), (3, 30.0)]
+    expected = [(1, 1.0), (2, 2.0), (3, 30.0)]
+    assert [(record["step"], record["loss"]) for record in run.records()] == expected
+    (events,) = run.directory.glob("events.out.tfevents.*")
+    assert [(e.step, v.simple_value) for e in read_events(events) for v in e.summary.value] == expected
+
+
+def test_a_damaged_record_is_named(make_run):
+    with make_run() as run:
+        run.claim()
+    (run.directory / "metrics.jsonl").write_text('{"step": 1}\n{"st\n{"step": 3}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged"), make_run(resume=True) as run:
+        run.begin(3)
+
+
+def test_a_run_that_only_claimed_its_folder_can_be_resumed(make_run):
+    with make_run() as run:
+        run.claim()
+    with make_run(resume=True) as run:
+        run.begin(0)
+
+
+def test_what_a_killed_start_left_does_not_count(make_run):
+    with make_run() as run:
+        (run.directory / ".config.json.123").touch()
+    with make_run() as run:
+        run.claim()
+
+
+def test_two_processes_cannot_use_one_folder(make_run):
+    with make_run() as first:
+        first.claim()
+        with pytest.raises(UserError, match=r"Another process is using .*run; choose another --run-dir"):
+            make_run(resume=True).__enter__()
+    with make_run(resume=True):
+        pass
+
+
+def test_continuing_removes_a_summary_of_fewer_steps(make_run):
+    with make_run() as run:
+        run.claim()
+    (run.directory / "summary.json").touch()
+    with make_run(resume=True) as run:
+        run.claim()
+    assert not (run.directory / "summary.json").exists()
 
 
 def test_a_folder_in_which_nothing_began_is_removed(make_run):
@@ -60,6 +107,7 @@ def test_by_default_each_run_has_its_own_folder_and_latest_points_to_the_newest(
     folders = []
     for _ in range(2):
         with make_run(run_dir=None, seed=5) as run:
+            run.claim()
             run.begin(0)
         folders.append(run.directory)
     assert folders[0] != folders[1]
@@ -71,6 +119,7 @@ def test_by_default_each_run_has_its_own_folder_and_latest_points_to_the_newest(
 
 def test_a_folder_that_is_not_empty_is_refused(make_run):
     with make_run() as run:
+        run.claim()
         run.begin(0)
     with pytest.raises(UserError, match="not an empty folder; choose another --run-dir, or add --resume"):
         make_run().__enter__()
@@ -80,14 +129,16 @@ def test_a_file_in_the_place_of_the_folder_is_refused(make_run, tmp_path):
     (tmp_path / "run").touch()
     with pytest.raises(UserError, match="not an empty folder"):
         make_run().__enter__()
-    with pytest.raises(UserError, match=r"can't be written \(Not a directory\)"):
+    with pytest.raises(UserError, match=r"can't be used \(Not a directory\)"):
         make_run("run/inside").__enter__()
+    with pytest.raises(UserError, match=r"can't be used \(File name too long\)"):
+        make_run("x" * 300).__enter__()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_refused(make_run, tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match=r"can't be written \(Permission denied\)"):
+    with pytest.raises(UserError, match=r"can't be used \(Permission denied\)"):
         make_run().__enter__()
 
 
@@ -99,6 +150,7 @@ def test_resuming_nothing_is_refused(make_run):
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"identity": 3}', "\x00"])
 def test_a_damaged_config_is_named(make_run, content):
     with make_run() as run:
+        run.claim()
         run.begin(0)
     (run.directory / "config.json").write_text(content)
     with pytest.raises(UserError, match=r"config\.json can't be read as a run's config"):
@@ -107,17 +159,20 @@ def test_a_damaged_config_is_named(make_run, content):
 
 def test_resuming_with_other_settings_shows_the_difference(make_run, tiny_model):
     with make_run() as run:
+        run.claim()
         run.begin(0)
     with pytest.raises(UserError, match=r"seed was 0 and is now 1; batch_size was 4 and is now 8"):
         make_run(seed=1, batch_size=8, resume=True).__enter__()
-    resumed = make_run(resume=True)
-    with pytest.raises(UserError, match=r"model.cell.features was 8 and is now 16"):
-        Run("tiny", resumed.config, resumed.protocol, resumed.model | {"cell.features": "16"}).__enter__()
+    run = make_run(resume=True)
+    with pytest.raises(UserError, match=r"model\.cell\.features was 8 and is now 16"):
+        Run("tiny", run.config, run.protocol, model=tiny_model.clone(cell=BasicLSTMCell(16))).__enter__()
 
 
 def test_where_a_run_lives_and_how_often_it_reports_may_change(make_run, tmp_path):
     with make_run() as run:
+        run.claim()
         run.begin(0)
     with make_run(resume=True, steps=99, log_every=1, checkpoint_every=7, data_dir=tmp_path) as run:
+        run.claim()
         run.begin(0)
     assert json.loads((run.directory / "config.json").read_text())["config"]["steps"] == 99
