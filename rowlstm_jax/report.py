@@ -2,12 +2,14 @@
 
 import importlib.metadata
 import platform
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from rowlstm_jax import console, plots
+from rowlstm_jax import console
 from rowlstm_jax.data import Splits
 from rowlstm_jax.metrics import wilson_interval
 from rowlstm_jax.programs import Evaluation
@@ -30,7 +32,7 @@ def show_data(data: Splits) -> None:
 
 
 def finish(run: Run, fitted: Fitted, data: Splits, reference: str = "") -> None:
-    """Open the test set once: print the results, draw them and write summary.json.
+    """Evaluate on the test set, once: print the results, draw the pictures and write summary.json.
 
     Args:
       run: a begun run.
@@ -38,14 +40,17 @@ def finish(run: Run, fitted: Fitted, data: Splits, reference: str = "") -> None:
       data: the splits.
       reference: a published result to stand beside ours, with its source.
     """
-    with run.phase("test"):
+    with run.phase("test"), ThreadPoolExecutor(max_workers=1) as background:
+        # Evaluation leaves Python idle, long enough for matplotlib's import and the first pictures.
+        pictures = background.submit(_draw_training, run, data)
         test, first = fitted.evaluate(data.test), fitted.evaluate(data.test[:FIRST])
+        pictures.result()
     rows = [_row(f"all {len(data.test):,}", test), _row(f"first {FIRST}", first)]
     console.show_table("Test set", ("images", "loss", "accuracy", "95 % interval"), rows)
     if reference:
         tqdm.write(f"For comparison: {reference}.")
     with run.phase("plots"):
-        _draw(run, test, data)
+        _draw_test(run, test, data)
     summary = _summary(run, fitted, data, test, first)
     write_json(run.directory / "summary.json", summary)
     tqdm.write(f"Run folder: {run.directory}")
@@ -56,19 +61,27 @@ def _row(name: str, result: Evaluation) -> tuple[str, ...]:
     return name, f"{result.loss:.5f}", f"{result.accuracy:.5f}", f"{low:.4f} to {high:.4f}"
 
 
-def _plot(run: Run, name: str):
+def _draw_training(run: Run, data: Splits) -> None:
+    from rowlstm_jax import plots  # here, for flags and their mistakes need not wait for matplotlib
+
+    images, labels = data.test.images, data.test.labels
+    plots.samples(_picture(run, "samples"), images, labels, SAMPLES, data.class_names)
+    plots.curves(_picture(run, "curves"), run.records())
+
+
+def _draw_test(run: Run, test: Evaluation, data: Splits) -> None:
+    from rowlstm_jax import plots
+
+    images, labels, names = data.test.images, data.test.labels, data.class_names
+    plots.confusion_matrix(_picture(run, "confusion"), labels, test.logits.argmax(axis=-1), names)
+    probabilities = np.asarray(jax.nn.softmax(test.logits, axis=-1))
+    plots.confident_errors(_picture(run, "errors"), images, labels, probabilities, names)
+
+
+def _picture(run: Run, name: str) -> Path:
     folder = run.directory / "plots"
     folder.mkdir(exist_ok=True)
     return folder / f"{name}.png"
-
-
-def _draw(run: Run, test: Evaluation, data: Splits) -> None:
-    images, labels, names = data.test.images, data.test.labels, data.class_names
-    plots.samples(_plot(run, "samples"), images, labels, SAMPLES, names)
-    plots.curves(_plot(run, "curves"), run.records())
-    plots.confusion_matrix(_plot(run, "confusion"), labels, test.logits.argmax(axis=-1), names)
-    probabilities = np.asarray(jax.nn.softmax(test.logits, axis=-1))
-    plots.confident_errors(_plot(run, "errors"), images, labels, probabilities, names)
 
 
 def _summary(run: Run, fitted: Fitted, data: Splits, test: Evaluation, first: Evaluation) -> dict:
