@@ -33,6 +33,8 @@ class Config(RunConfig):
     batch_size: int = 100
     learning_rate: float = 1e-3
     hidden: int = 128
+    eval_every: int = 333
+    checkpoint_every: int = 333
 
 
 def main(config: Config) -> None:

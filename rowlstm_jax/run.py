@@ -117,7 +117,6 @@ class Run:
 
     def claim(self) -> None:
         """Write config.json: from here on the run can be resumed, and it is the experiment's latest."""
-        (self.directory / "summary.json").unlink(missing_ok=True)  # it would speak of fewer steps
         write_json(self.directory / "config.json", {"config": to_json(self.config), "identity": self._identity()})
         if self.directory.parent == RUNS.absolute() / self.experiment:
             link = self.directory.parent / f".latest-{os.getpid()}"
@@ -126,9 +125,13 @@ class Run:
             link.replace(self.directory.parent / "latest")
 
     def begin(self, step: int) -> None:
-        """Open the files that grow, to continue after `step`; what they say of later steps is cut off."""
+        """Open the files that grow, to continue after `step`; what they say of later steps is cut off.
+
+        A summary is removed: it would speak of fewer steps.
+        """
         kept = [record for record in self.records() if record["step"] <= step]
         metrics = self.directory / "metrics.jsonl"
+        (self.directory / "summary.json").unlink(missing_ok=True)
         write_atomically(metrics, "".join(json.dumps(record) + "\n" for record in kept))
         self._metrics = metrics.open("a")
         # Imported here: it costs 0.15 s that a mistake in the flags should not wait for.

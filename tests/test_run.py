@@ -93,6 +93,7 @@ def test_continuing_removes_a_summary_of_fewer_steps(make_run):
     (run.directory / "summary.json").touch()
     with make_run(resume=True) as run:
         run.claim()
+        run.begin(0)
     assert not (run.directory / "summary.json").exists()
 
 

@@ -109,9 +109,11 @@ def test_resuming_a_finished_run_only_evaluates_it(make_run, tiny_model, tiny_da
 def test_a_run_that_has_gone_further_than_asked_for_is_left_alone(make_run, tiny_model, tiny_data):
     _, metrics, _ = train(make_run(), tiny_model, tiny_data)
     run = make_run(resume=True, steps=11)
+    (run.directory / "summary.json").touch()
     with pytest.raises(UserError, match=r"--steps is 11, but .* has taken 12 already"), run:
         fit(run, tiny_model, OPTIMIZER, tiny_data)
     assert (run.directory / "metrics.jsonl").read_text() == metrics
+    assert (run.directory / "summary.json").exists()
 
 
 def test_the_best_checkpoint_is_selected_where_the_protocol_says_so(make_run, tiny_model, tiny_data):
