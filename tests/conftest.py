@@ -14,17 +14,20 @@ from rowlstm_jax.data import Examples, Splits
 from rowlstm_jax.model import SequenceClassifier
 from rowlstm_jax.run import Run
 
+PROTOCOL = Protocol(name="tiny", dataset="mnist", validation_examples=13, order="rows")
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _compile_once(tmp_path_factory) -> None:
-    """Many tests compile the same programs; a cache of this session's own serves them, as it does users."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compilation")))
+def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Many tests compile the same programs; a cache of this session's own serves them, and the scripts they start."""
+    folder = tmp_path_factory.mktemp("compilation")
+    jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
-PROTOCOL = Protocol(name="tiny", dataset="mnist", validation_examples=13, order="rows")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder))
+        yield folder
 
 
 @pytest.fixture

@@ -11,9 +11,16 @@ from rowlstm_jax.data import sources
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def settings() -> dict[str, object]:
+    """What the command line set in JAX's configuration."""
+    return {}
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path, settings):
     """Runs an experiment's main as from the command line; returns its exit status and its two outputs."""
-    monkeypatch.setattr("jax.config.update", lambda *_: None)  # the session's own compilation cache stays
+    # The session's own compilation cache stays; what was asked for can be looked up.
+    monkeypatch.setattr("jax.config.update", lambda name, value: settings.update({name: value}))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.delenv("ROWLSTM_LOCAL_FILES", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -105,6 +112,12 @@ def test_exit_statuses(command, raised, status, message):
         raise raised
 
     assert command(main=main) == (status, "", message)
+
+
+def test_the_compilation_cache_can_be_placed_and_turned_off(command, settings, tmp_path):
+    for flag_value, expected in ((tmp_path / "cache", str(tmp_path / "cache")), ("None", None)):
+        assert command("--compilation-cache", flag_value, main=lambda _: None) == (0, "", "")
+        assert settings["jax_compilation_cache_dir"] == expected
 
 
 def test_an_error_of_the_code_keeps_its_traceback(monkeypatch):

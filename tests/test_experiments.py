@@ -168,10 +168,8 @@ def test_a_batch_larger_than_the_data_is_refused_before_training(tmp_path):
     assert err == "error: --batch-size is 55001, more than the 55000 training examples; choose less.\n"
 
 
-def test_the_compilation_cache_can_be_placed_and_turned_off(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    flags = ["--steps", 1, "--compilation-cache"]
-    assert run("--run-dir", tmp_path / "placed", *flags, tmp_path / "cache")[0] == 0
-    assert list((tmp_path / "cache").iterdir())
-    assert run("--run-dir", tmp_path / "off", *flags, "None")[0] == 0
-    assert not (tmp_path / "home" / "rowlstm_jax").exists()
+def test_what_one_start_compiles_serves_the_next(finished, tmp_path, compilation_cache):
+    kept = {path.name for path in compilation_cache.iterdir()}
+    assert any("train_steps" in name for name in kept)
+    assert run("--seed", 4, "--steps", 27, "--run-dir", tmp_path / "next", *FLAGS)[0] == 0
+    assert {path.name for path in compilation_cache.iterdir() if path.name.endswith("-cache")} <= kept
