@@ -8,7 +8,7 @@ from typing import NoReturn, TypeVar
 import jax
 import tyro
 
-from rowlstm_jax.config import InterruptedRun, RunConfig, UserError
+from rowlstm_jax.config import InterruptedRun, RunConfig, UserError, absolute
 
 ConfigT = TypeVar("ConfigT", bound=RunConfig)
 
@@ -44,5 +44,5 @@ def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn
 def _keep_compiled_programs(config: RunConfig) -> None:
     """Let JAX find in the next process what it compiled in this one, however small."""
     folder = config.compilation_cache
-    jax.config.update("jax_compilation_cache_dir", str(folder.expanduser().absolute()) if folder else None)
+    jax.config.update("jax_compilation_cache_dir", str(absolute(folder)) if folder else None)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

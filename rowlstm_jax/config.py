@@ -50,7 +50,7 @@ class RunConfig:
     seed: int = 0
     """Seed of the initial weights, the data order and dropout: a whole number from 0 to 2**32 - 1."""
     steps: int = 1000
-    """Training steps in all; raise it together with --resume to train a finished run further."""
+    """Training steps in all; may be raised when a run is resumed, unless the optimiser's schedule depends on it."""
     batch_size: int = 100
     """Examples a training step."""
     learning_rate: float = 1e-3
@@ -113,6 +113,18 @@ class Protocol:
 def flag(field: str) -> str:
     """The command-line flag of a config field: `batch_size` -> `--batch-size`."""
     return "--" + field.replace("_", "-")
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root, ~ and links resolved.
+
+    Raises:
+      UserError: it names a user who has no home here.
+    """
+    try:
+        return path.expanduser().resolve()
+    except RuntimeError as error:
+        raise UserError(f"{path} names a home folder that is not known here; write the path in full.") from error
 
 
 def to_json(config: RunConfig) -> dict[str, Any]:

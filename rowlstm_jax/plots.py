@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 # One a logged step, as in metrics.jsonl: each has "step", and none need have the rest.
@@ -79,6 +80,7 @@ def curves(path: Path, records: Records) -> None:
         axes.legend(handles=[line for line in axes.lines if len(line.get_xdata())], loc=corner)
     loss_axes.set_yscale("log")
     loss_axes.yaxis.set_major_formatter("{x:g}")
+    loss_axes.yaxis.set_minor_formatter(LogFormatter())  # labels within a decade, where there is only one
     accuracy_axes.set_ylim(accuracy_range(records))
     figure.savefig(path)
 

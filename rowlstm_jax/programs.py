@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import psutil
 
 from rowlstm_jax import sequences
+from rowlstm_jax.config import UserError
 from rowlstm_jax.data import Examples
 from rowlstm_jax.metrics import Metrics
 from rowlstm_jax.step import Order, TrainState, eval_step, init_state, read_batch, train_steps
@@ -95,10 +97,14 @@ def compile_programs(
       train: the training examples.
       batch_size: B of a training step.
       steps_per_dispatch: the most steps of one call.
+
+    Raises:
+      UserError: the parameters and the optimiser's state do not fit into this machine's memory.
     """
     image = jnp.zeros((1, *train.images.shape[1:]), jnp.uint8)
     init = jax.jit(lambda seed: init_state(model, optimizer, order(sequences.scale(image)), seed))
     state = jax.eval_shape(init, np.uint32(0))
+    _require_memory(state)
     indices = jax.ShapeDtypeStruct((steps_per_dispatch, batch_size), jnp.int32)
     count = jax.ShapeDtypeStruct((), jnp.int32)
     steps = jax.jit(functools.partial(train_steps, order=order), donate_argnums=(0, 1))
@@ -109,6 +115,17 @@ def compile_programs(
         evaluation=evaluation.lower(state, *_padded(train[:1])).compile(),
         steps_per_dispatch=steps_per_dispatch,
     )
+
+
+def _require_memory(state: TrainState) -> None:
+    """Refuse what can't be allocated: on a CPU, waiting for such an array does not fail but hangs."""
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise UserError(
+            f"Parameters and optimiser state take {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free; "
+            "choose a smaller model, for example with --hidden."
+        )
 
 
 def _padded(examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from typing import Any
 import filelock
 import psutil
 
-from rowlstm_jax.config import FREE_ON_RESUME, Protocol, RunConfig, UserError, differences, to_json
+from rowlstm_jax.config import FREE_ON_RESUME, Protocol, RunConfig, UserError, absolute, differences, to_json
 from rowlstm_jax.describe import describe
 
 RUNS = Path("runs")
@@ -23,8 +23,8 @@ class Run:
     """One run and its folder; a context manager.
 
     Entering checks all that can be checked without data, creates the folder and locks it. `claim` writes config.json,
-    from which moment on the run can be resumed; a folder that nothing has claimed is removed at the end. `begin` opens
-    the files that grow.
+    from which moment on the run can be resumed; a folder that nothing has claimed is removed at the end. `begin` claims
+    it too, and opens the files that grow.
 
     Attributes:
       experiment: name of the script.
@@ -82,7 +82,7 @@ class Run:
 
     def _choose_directory(self) -> Path:
         if self.config.run_dir is not None:
-            return self.config.run_dir.expanduser().absolute()
+            return absolute(self.config.run_dir)
         folder = RUNS.absolute() / self.experiment
         if self.config.resume:
             return (folder / "latest").resolve()
@@ -127,11 +127,13 @@ class Run:
     def begin(self, step: int) -> None:
         """Open the files that grow, to continue after `step`; what they say of later steps is cut off.
 
-        A summary is removed: it would speak of fewer steps.
+        A summary is removed if there are steps to take: it would speak of fewer.
         """
+        self.claim()
+        if step < self.config.steps:
+            (self.directory / "summary.json").unlink(missing_ok=True)
         kept = [record for record in self.records() if record["step"] <= step]
         metrics = self.directory / "metrics.jsonl"
-        (self.directory / "summary.json").unlink(missing_ok=True)
         write_atomically(metrics, "".join(json.dumps(record) + "\n" for record in kept))
         self._metrics = metrics.open("a")
         # Imported here: it costs 0.15 s that a mistake in the flags should not wait for.

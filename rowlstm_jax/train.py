@@ -54,7 +54,8 @@ def fit(run: Run, model: nn.Module, optimizer: optax.GradientTransformation, dat
       data: the splits.
 
     Raises:
-      UserError: the batch is larger than the training data, or the run has taken more steps than are asked for.
+      UserError: the batch is larger than the training data, the model larger than the memory, or the run can't go on
+        from what its folder holds.
       NonFiniteError: the loss or its gradient stopped being finite; nothing saved is lost.
       InterruptedRun: SIGINT or SIGTERM came; the state after the steps under way has been saved.
     """
@@ -63,7 +64,8 @@ def fit(run: Run, model: nn.Module, optimizer: optax.GradientTransformation, dat
         raise UserError(
             f"--batch-size is {config.batch_size}, more than the {len(data.train)} training examples; choose less."
         )
-    run.claim()
+    if not config.resume:
+        run.claim()
     with _stop_signals() as received, Checkpoints(run.directory / "checkpoints") as checkpoints:
         with run.phase("compile"):
             steps_per_dispatch = min(config.log_every, config.steps, MAX_STEPS_PER_DISPATCH)
@@ -94,9 +96,11 @@ def _first_state(run: Run, programs: Programs, checkpoints: Checkpoints) -> tupl
         run.begin(step)
         tqdm.write(f"Resumed from step {step}.")
         return restored["state"], restored["metrics"]
+    if (run.directory / "summary.json").exists():
+        raise UserError(f"The run in {run.directory} was finished, but its checkpoints are gone; start a new one.")
     run.begin(0)
     if run.config.resume:
-        tqdm.write("The run was stopped before its first checkpoint: it starts from step 0.")
+        tqdm.write("The run has no checkpoint yet: it starts from step 0.")
     return programs.init(seed), Metrics.zeros()
 
 

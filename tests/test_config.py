@@ -1,9 +1,10 @@
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 
-from rowlstm_jax.config import Protocol, RunConfig, UserError, differences, flag
+from rowlstm_jax.config import Protocol, RunConfig, UserError, absolute, differences, flag
 
 RANGES = {
     "seed": (-1, 2**32),
@@ -21,6 +22,14 @@ RANGES = {
 def test_values_out_of_range_name_their_flag(field, value):
     with pytest.raises(UserError, match=f"^{flag(field)} is .*; it must be"):
         RunConfig(**{field: value})
+
+
+def test_paths_are_made_absolute(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert absolute(Path("~/a b")) == absolute(Path("a b")) == tmp_path / "a b"
+    with pytest.raises(UserError, match="~nobody-of-that-name/x names a home folder that is not known here"):
+        absolute(Path("~nobody-of-that-name/x"))
 
 
 def test_local_files_and_compilation_cache_default_to_the_environment(monkeypatch, tmp_path):

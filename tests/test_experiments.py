@@ -134,8 +134,7 @@ def test_ctrl_c_and_resume_end_in_the_same_bytes(tmp_path):
 @pytest.mark.parametrize(
     ("signum", "status", "first_step"),
     [
-        (signal.SIGKILL, -signal.SIGKILL, "stopped before its first checkpoint: it starts from step 0"),
-        (signal.SIGINT, 130, "Resumed from step 0."),
+        (signal.SIGKILL, -signal.SIGKILL, "The run has no checkpoint yet: it starts from step 0."),
         (signal.SIGTERM, 143, "Resumed from step 0."),
     ],
 )

@@ -20,7 +20,7 @@ def test_the_two_commands_are_those_that_the_check_runs():
     """They install and test, so they run in .ci/run and not here."""
     first, second = blocks("sh")[:2]
     assert first.endswith(".venv/bin/python -m experiments.mnist_rows --seed 0\n")
-    assert second == ".venv/bin/python -m pytest\n"
+    assert second == ".venv/bin/python -m pytest -n 2\n"
     for marker, command in (("first-command", first), ("second-command", second)):
         script = f'. <(sed -n "/^readme()/,/^}}/p" .ci/run); readme {marker}'
         shown = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout

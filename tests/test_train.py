@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 
 import jax
@@ -7,6 +8,7 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
+from rowlstm_jax.cells import BasicLSTMCell
 from rowlstm_jax.config import InterruptedRun, NonFiniteError, Protocol, UserError
 from rowlstm_jax.run import Run
 from rowlstm_jax.train import fit
@@ -87,7 +89,7 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_over(make_run, tiny_mo
         run.begin(0)
         run.log(3, {"loss": 1.0})
     resumed = train(make_run(resume=True), tiny_model, tiny_data)
-    assert "stopped before its first checkpoint" in capsys.readouterr().out
+    assert "The run has no checkpoint yet: it starts from step 0." in capsys.readouterr().out
     assert resumed[:2] == train(make_run("other"), tiny_model, tiny_data)[:2]
 
 
@@ -110,10 +112,31 @@ def test_a_run_that_has_gone_further_than_asked_for_is_left_alone(make_run, tiny
     _, metrics, _ = train(make_run(), tiny_model, tiny_data)
     run = make_run(resume=True, steps=11)
     (run.directory / "summary.json").touch()
+    config = (run.directory / "config.json").read_bytes()
     with pytest.raises(UserError, match=r"--steps is 11, but .* has taken 12 already"), run:
         fit(run, tiny_model, OPTIMIZER, tiny_data)
     assert (run.directory / "metrics.jsonl").read_text() == metrics
     assert (run.directory / "summary.json").exists()
+    assert (run.directory / "config.json").read_bytes() == config
+
+
+def test_a_finished_run_without_its_checkpoints_is_left_alone(make_run, tiny_model, tiny_data):
+    _, metrics, _ = train(make_run(), tiny_model, tiny_data)
+    run = make_run(resume=True)
+    (run.directory / "summary.json").touch()
+    shutil.rmtree(run.directory / "checkpoints")
+    with pytest.raises(UserError, match="was finished, but its checkpoints are gone"), run:
+        fit(run, tiny_model, OPTIMIZER, tiny_data)
+    assert (run.directory / "metrics.jsonl").read_text() == metrics
+
+
+def test_a_model_larger_than_the_memory_is_refused(make_run, tiny_model, tiny_data):
+    huge = tiny_model.clone(cell=BasicLSTMCell(10**7))
+    with (
+        pytest.raises(UserError, match=r"take [\d,.]+ GB, and [\d,.]+ GB of memory are free; choose"),
+        make_run() as run,
+    ):
+        fit(run, huge, OPTIMIZER, tiny_data)
 
 
 def test_the_best_checkpoint_is_selected_where_the_protocol_says_so(make_run, tiny_model, tiny_data):

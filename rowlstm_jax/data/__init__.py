@@ -14,7 +14,7 @@ from pathlib import Path
 
 import filelock
 
-from rowlstm_jax.config import UserError
+from rowlstm_jax.config import UserError, absolute
 from rowlstm_jax.data import cache, sources
 from rowlstm_jax.data.catalogue import DATASETS, DatasetSpec
 from rowlstm_jax.data.images import DamagedError, Examples, ImageDataset, UnavailableError
@@ -46,8 +46,8 @@ def load(name: str, data_dir: Path | None = None, local_files: Path | None = Non
     if name not in DATASETS:
         raise UserError(f"There is no data set {name!r}; choose one of {', '.join(DATASETS)}.")
     spec = DATASETS[name]
-    data_dir = (data_dir or Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")).expanduser().resolve()
-    local_files = local_files and local_files.expanduser().resolve()
+    data_dir = absolute(data_dir or Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"))
+    local_files = local_files and absolute(local_files)
     try:
         dataset = cache.read(spec, _decoded(spec, data_dir))
     except DamagedError:
