@@ -7,7 +7,6 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 # One a logged step, as in metrics.jsonl: each has "step", and none need have the rest.
@@ -63,7 +62,7 @@ def samples(
 
 @_styled
 def curves(path: Path, records: Records) -> None:
-    """Draw loss and accuracy over the steps, of the minibatches and on the validation set, where recorded.
+    """Draw loss (logarithmic where it spans a decade) and accuracy over the steps, of minibatches and on validation.
 
     Args:
       path: the PNG to write.
@@ -78,9 +77,10 @@ def curves(path: Path, records: Records) -> None:
         axes.set(xlabel="step", ylabel=name)
         axes.grid(True)
         axes.legend(handles=[line for line in axes.lines if len(line.get_xdata())], loc=corner)
-    loss_axes.set_yscale("log")
-    loss_axes.yaxis.set_major_formatter("{x:g}")
-    loss_axes.yaxis.set_minor_formatter(LogFormatter())  # labels within a decade, where there is only one
+    losses = _series(records, "loss")[1] + _series(records, "validation_loss")[1]
+    if losses and max(losses) > 10 * min(losses):  # within one decade a logarithmic axis has hardly a label
+        loss_axes.set_yscale("log")
+        loss_axes.yaxis.set_major_formatter("{x:g}")
     accuracy_axes.set_ylim(accuracy_range(records))
     figure.savefig(path)
 
