@@ -28,6 +28,16 @@ class Metrics(flax.struct.PyTreeNode):
     nonfinite: jax.Array
     steps: jax.Array
 
+    @property
+    def mean_loss(self) -> jax.Array:
+        """Cross-entropy an example, in nats."""
+        return self.loss / self.examples
+
+    @property
+    def accuracy(self) -> jax.Array:
+        """Share of the examples classified rightly."""
+        return self.correct / self.examples
+
     @classmethod
     def zeros(cls) -> "Metrics":
         """The metrics of nothing: the neutral element of `merge`."""

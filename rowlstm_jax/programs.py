@@ -14,7 +14,7 @@ import psutil
 from rowlstm_jax import sequences
 from rowlstm_jax.config import UserError
 from rowlstm_jax.data import Examples
-from rowlstm_jax.metrics import Metrics
+from rowlstm_jax.metrics import Interval, Metrics, wilson_interval
 from rowlstm_jax.step import Order, TrainState, eval_step, init_state, read_batch, train_steps
 
 EVAL_BATCH = 500
@@ -35,12 +35,17 @@ class Evaluation:
     @property
     def loss(self) -> float:
         """Mean cross-entropy in nats."""
-        return float(self.metrics.loss / self.metrics.examples)
+        return float(self.metrics.mean_loss)
 
     @property
     def accuracy(self) -> float:
         """Share of the examples classified rightly."""
-        return float(self.metrics.correct / self.metrics.examples)
+        return float(self.metrics.accuracy)
+
+    @property
+    def interval(self) -> Interval:
+        """95 % confidence interval of the accuracy."""
+        return wilson_interval(int(self.metrics.correct), int(self.metrics.examples))
 
 
 @dataclasses.dataclass(frozen=True)

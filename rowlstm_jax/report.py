@@ -11,14 +11,11 @@ from tqdm import tqdm
 
 from rowlstm_jax import console
 from rowlstm_jax.data import Splits
-from rowlstm_jax.metrics import wilson_interval
 from rowlstm_jax.programs import Evaluation
 from rowlstm_jax.run import Run, write_json
 from rowlstm_jax.train import Fitted
 
 FIRST = 128  # the notebook tests on so many images
-
-
 SAMPLES = (100, 101, 102)  # the test images that the notebook shows: a 6, a 0 and a 5 in MNIST
 
 
@@ -57,8 +54,8 @@ def finish(run: Run, fitted: Fitted, data: Splits, reference: str = "") -> None:
 
 
 def _row(name: str, result: Evaluation) -> tuple[str, ...]:
-    low, high = wilson_interval(int(result.metrics.correct), int(result.metrics.examples))
-    return name, f"{result.loss:.5f}", f"{result.accuracy:.5f}", f"{low:.4f} to {high:.4f}"
+    interval = f"{result.interval.low:.4f} to {result.interval.high:.4f}"
+    return name, f"{result.loss:.5f}", f"{result.accuracy:.5f}", interval
 
 
 def _draw_training(run: Run, data: Splits) -> None:
@@ -85,7 +82,7 @@ def _picture(run: Run, name: str) -> Path:
 
 
 def _summary(run: Run, fitted: Fitted, data: Splits, test: Evaluation, first: Evaluation) -> dict:
-    """The figures of a run, of one seed; see README for what each means."""
+    """The figures of a run of one seed, as JSON values."""
     trained = run.seconds.get("train", 0.0)
     return {
         "experiment": run.experiment,
@@ -95,7 +92,7 @@ def _summary(run: Run, fitted: Fitted, data: Splits, test: Evaluation, first: Ev
         "num_params": sum(leaf.size for leaf in jax.tree.leaves(fitted.state.params)),
         "train_examples": len(data.train),
         "test_accuracy": test.accuracy,
-        "test_accuracy_interval_95": wilson_interval(int(test.metrics.correct), int(test.metrics.examples)),
+        "test_accuracy_interval_95": test.interval,
         "test_accuracy_first_128": first.accuracy,
         "test_loss": test.loss,
         "validation_accuracy": fitted.validation.accuracy,

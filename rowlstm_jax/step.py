@@ -78,7 +78,7 @@ def loss_fn(params: chex.ArrayTree, state: TrainState, batch: Batch) -> tuple[ja
     rngs = {"dropout": jax.random.fold_in(state.key, state.step)}
     logits = state.apply_fn({"params": params}, batch.inputs, train=True, rngs=rngs)
     metrics = Metrics.of_examples(logits, batch.labels, batch.mask)
-    return metrics.loss / metrics.examples, metrics
+    return metrics.mean_loss, metrics
 
 
 def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:

@@ -168,10 +168,10 @@ def _training_record(examples: int, sums: Metrics, after_update: Metrics) -> dic
     """What is logged: the last minibatch after its update, as in the notebook, and means since the last line."""
     return {
         "examples": examples,
-        "loss": float(after_update.loss / after_update.examples),
-        "accuracy": float(after_update.correct / after_update.examples),
-        "train_loss": float(sums.loss / sums.examples),
-        "train_accuracy": float(sums.correct / sums.examples),
+        "loss": float(after_update.mean_loss),
+        "accuracy": float(after_update.accuracy),
+        "train_loss": float(sums.mean_loss),
+        "train_accuracy": float(sums.accuracy),
         "gradient_norm": float(sums.gradient_norm / sums.steps),
     }
 
