@@ -9,12 +9,17 @@ import jax.numpy as jnp
 from flax.linen.linear import default_kernel_init
 from flax.typing import Dtype, Initializer
 
+from rowlstm_jax.cells import BasicLSTMCell
+from rowlstm_jax.recurrence import lstm_scan
+
 
 class SequenceClassifier(nn.Module):
     """Recurrent layers over time and a linear readout.
 
-    Each layer scans a copy of `cell` over the time steps; the readout sees the last layer's output at the last step
-    (`readout="last"`; for a backward reader, the step it reads last is t = 0) or its mean over time ("mean").
+    Each layer scans a copy of `cell` over the time steps, which is the definition; `recurrence="fused"` computes the
+    same from the same parameters by `recurrence.lstm_scan`, for the cell that it knows. The readout sees the last
+    layer's output at the last step (`readout="last"`; for a backward reader, the step it reads last is t = 0) or its
+    mean over time ("mean").
 
     Parameters: `layer_<n>_forward` (and `layer_<n>_backward`) hold the cell's own, `readout` has `kernel` [H, C] and
     `bias` [C]; H doubles with `bidirectional`.
@@ -32,6 +37,8 @@ class SequenceClassifier(nn.Module):
       num_layers: recurrent layers, 1 or more.
       bidirectional: a second copy of each layer reads from the last step to the first; outputs are concatenated.
       readout: "last" or "mean".
+      recurrence: "scan" or "fused".
+      segment: time steps that a fused backward pass recomputes at a time, to save memory; None stores them all.
       dropout: rate between layers while training, with a new mask at every time step; needs the rng "dropout".
       kernel_init: initialiser of the readout's kernel.
       bias_init: initialiser of the readout's bias.
@@ -44,6 +51,8 @@ class SequenceClassifier(nn.Module):
     num_layers: int = 1
     bidirectional: bool = False
     readout: Literal["last", "mean"] = "last"
+    recurrence: Literal["scan", "fused"] = "scan"
+    segment: int | None = None
     dropout: float = 0.0
     kernel_init: Initializer = default_kernel_init
     bias_init: Initializer = nn.initializers.zeros_init()
@@ -68,6 +77,12 @@ class SequenceClassifier(nn.Module):
         chex.assert_rank(inputs, 3)
         if self.readout not in ("last", "mean"):
             raise ValueError(f'readout is {self.readout!r}; it must be "last" or "mean".')
+        if self.recurrence not in ("scan", "fused"):
+            raise ValueError(f'recurrence is {self.recurrence!r}; it must be "scan" or "fused".')
+        if self.recurrence == "fused" and not isinstance(self.cell, BasicLSTMCell):
+            raise ValueError(
+                f'recurrence="fused" computes a BasicLSTMCell; choose "scan" for {type(self.cell).__name__}.'
+            )
         if self.num_layers < 1:
             raise ValueError(f"num_layers is {self.num_layers}; it must be 1 or more.")
         outputs = finals = inputs
@@ -93,7 +108,10 @@ class SequenceClassifier(nn.Module):
         for direction in ("forward", "backward")[: 1 + self.bidirectional]:
             cell = self.cell.clone(name=f"layer_{layer}_{direction}", parent=self, **dtypes)
             reverse = direction == "backward"
-            outputs.append(scan_over_time(cell, inputs, reverse=reverse))
+            if self.recurrence == "fused":
+                outputs.append(lstm_over_time(cell, inputs, reverse, self.segment))
+            else:
+                outputs.append(scan_over_time(cell, inputs, reverse))
             finals.append(outputs[-1][:, 0 if reverse else -1])
         return jnp.concatenate(outputs, axis=-1), jnp.concatenate(finals, axis=-1)
 
@@ -125,6 +143,30 @@ def scan_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool = Fals
         out_axes=1,
         reverse=reverse,
     )
+    return scan(cell, _initial_carry(cell, inputs), inputs)[1]
+
+
+def lstm_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool, segment: int | None) -> jax.Array:
+    """`scan_over_time` of a `BasicLSTMCell`, by `lstm_scan`: the same outputs [B, T, H] from the same parameters."""
+    if not isinstance(cell, BasicLSTMCell):
+        raise ValueError(f'recurrence="fused" computes a BasicLSTMCell; choose "scan" for {type(cell).__name__}.')
+    carry = _initial_carry(cell, inputs)
+    if cell.is_initializing():
+        cell(carry, inputs[:, 0])  # the cell makes its parameters when it is called
+    params = cell.variables["params"]
+    _, outputs = lstm_scan(
+        params["kernel"],
+        params["bias"],
+        inputs.swapaxes(0, 1),
+        carry,
+        forget_bias=cell.forget_bias,
+        reverse=reverse,
+        segment=segment,
+        dtype=cell.dtype,
+    )
+    return outputs.swapaxes(0, 1)
+
+
+def _initial_carry(cell: nn.RNNCellBase, inputs: jax.Array) -> Any:
     # Every cell here starts from zeros; the key matters only to a cell with a random initial carry.
-    carry = cell.initialize_carry(jax.random.key(0), inputs[:, 0].shape)
-    return scan(cell, carry, inputs)[1]
+    return cell.initialize_carry(jax.random.key(0), inputs[:, 0].shape)

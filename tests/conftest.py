@@ -17,6 +17,7 @@ from rowlstm_jax.run import Run
 PROTOCOL = Protocol(name="tiny", dataset="mnist", validation_examples=13, order="rows")
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_num_cpu_devices", 4)  # set before JAX starts; most tests use the first only
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,7 +14,7 @@ SOURCES = sorted([*ROOT.glob("rowlstm_jax/**/*.py"), *ROOT.glob("experiments/**/
 # Each module may import those on lower levels; a package is one room.
 LEVELS = [
     {"config"},
-    {"cells", "data", "describe", "metrics", "plots", "sequences"},
+    {"cells", "data", "describe", "metrics", "plots", "recurrence", "sequences"},
     {"console", "checkpoint", "model", "run", "step"},
     {"programs"},
     {"train"},

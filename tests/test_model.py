@@ -42,9 +42,11 @@ def test_every_cell_maps_sequences_to_logits_under_jit_and_grad(cell, dtype):
 
 @pytest.mark.parametrize("readout", ["last", "mean"])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_two_layers_agree_with_numpy(readout, bidirectional):
+@pytest.mark.parametrize("recurrence", ["scan", "fused"])
+def test_two_layers_agree_with_numpy(readout, bidirectional, recurrence):
     inputs = np.random.default_rng(0).normal(size=(5, 13, 7)).astype(np.float32)
-    model = SequenceClassifier(BasicLSTMCell(6), 4, num_layers=2, bidirectional=bidirectional, readout=readout)
+    shape = {"num_layers": 2, "bidirectional": bidirectional, "readout": readout}
+    model = SequenceClassifier(BasicLSTMCell(6), num_classes=4, recurrence=recurrence, **shape)
     variables = init(model, inputs)
     params = jax.tree.map(np.asarray, variables["params"])
     outputs, finals = inputs, []
@@ -66,11 +68,12 @@ def _weights(params, name):
     return params[name]["kernel"], params[name]["bias"]
 
 
-def test_gradients_agree_with_finite_differences_of_numpy_in_float64():
+@pytest.mark.parametrize("recurrence", ["scan", "fused"])
+def test_gradients_agree_with_finite_differences_of_numpy_in_float64(recurrence):
     rng = np.random.default_rng(0)
     inputs, labels = rng.normal(size=(3, 5, 2)), np.array([0, 2, 1])
     with jax.enable_x64(True):
-        model = SequenceClassifier(BasicLSTMCell(4), num_classes=3, param_dtype=jnp.float64)
+        model = SequenceClassifier(BasicLSTMCell(4), num_classes=3, recurrence=recurrence, param_dtype=jnp.float64)
         variables = init(model, inputs)
 
         def loss(variables):
@@ -131,7 +134,7 @@ def test_dropout_between_layers_changes_over_time_and_with_the_key():
     chex.assert_trees_all_equal(model.apply(variables, inputs), model.apply(variables, inputs, train=False))
 
 
-@pytest.mark.parametrize("wrong", [{"readout": "first"}, {"num_layers": 0}])
+@pytest.mark.parametrize("wrong", [{"readout": "first"}, {"num_layers": 0}, {"recurrence": "fast"}])
 def test_attributes_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         init(SequenceClassifier(BasicLSTMCell(2), num_classes=2, **wrong), jnp.zeros((1, 3, 2)))
