@@ -41,6 +41,7 @@ def main(config: Config) -> None:
     model = SequenceClassifier(
         BasicLSTMCell(config.hidden, forget_bias=1.0),
         num_classes=10,
+        recurrence=config.recurrence,
         # The notebook's readout starts as N(0, 1), weights and biases both.
         kernel_init=nn.initializers.normal(1.0),
         bias_init=nn.initializers.normal(1.0),

@@ -64,12 +64,13 @@ class Checkpoints:
         with jax.transfer_guard_device_to_host("allow"):
             self._manager.save(step, args=args, metrics=scores)
 
-    def restore(self, step: int, like: Any) -> Any:
-        """Read a checkpoint onto the first device.
+    def restore(self, step: int, like: Any, sharding: jax.sharding.Sharding) -> Any:
+        """Read a checkpoint, whatever devices it was saved from.
 
         Args:
           step: one of the kept steps.
           like: a tree of the same structure, shapes and dtypes (arrays or `jax.ShapeDtypeStruct`).
+          sharding: where its arrays shall lie.
 
         Returns:
           The tree, its arrays bit for bit as they were saved.
@@ -77,9 +78,8 @@ class Checkpoints:
         Raises:
           UserError: its files are damaged, or hold another tree.
         """
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         target = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             jax.eval_shape(_without_keys, like),
         )
         try:

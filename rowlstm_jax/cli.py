@@ -1,13 +1,17 @@
 """From the command line to an experiment's `main`, and from its errors to a sentence and an exit status."""
 
+import contextlib
 import gc
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import jax
 import tyro
 
+from rowlstm_jax import devices
 from rowlstm_jax.config import InterruptedRun, RunConfig, UserError, absolute
 
 ConfigT = TypeVar("ConfigT", bound=RunConfig)
@@ -26,7 +30,9 @@ def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn
             config_type, prog=f"python -m {spec.name}" if spec else None, config=(tyro.conf.FlagCreatePairsOff,)
         )
         _keep_compiled_programs(config)
-        main(config)
+        devices.start(config)
+        with contextlib.nullcontext() if devices.is_first_process() else _silence():
+            main(config)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.status)
@@ -39,6 +45,13 @@ def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn
     finally:
         gc.freeze()  # the interpreter's last collection would take half a second
     sys.exit(0)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Of several processes the first one speaks, and each of its own errors."""
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 def _keep_compiled_programs(config: RunConfig) -> None:

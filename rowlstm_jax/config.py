@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +58,8 @@ class RunConfig:
     """The optimiser's step size."""
     hidden: int = 128
     """Units of the recurrent cell."""
+    recurrence: Literal["fused", "scan"] = "fused"
+    """How the LSTM's recurrence is computed: by `lstm_scan`, or by nn.scan over the cell, which defines it."""
     log_every: int = 10
     """Steps between two log lines."""
     eval_every: int = 500
@@ -73,6 +76,18 @@ class RunConfig:
     """Continue the run in --run-dir, or the experiment's latest run, from its last checkpoint."""
     compilation_cache: Path | None = dataclasses.field(default_factory=_compilation_cache)
     """Folder where compiled programs are kept from one start to the next; None turns that off."""
+    profile: bool = False
+    """Write a trace of some steps, for TensorBoard or Perfetto, to the run's folder."""
+    devices: int | None = None
+    """Devices of this process that a batch is split over, on a CPU its cores; by default the most that divide it."""
+    distributed: bool = False
+    """This is one of several processes, which find each other under SLURM, Open MPI or Kubernetes."""
+    coordinator: str | None = None
+    """host:port of the first process, where --distributed can't find it out."""
+    num_processes: int | None = None
+    """How many processes there are, with --coordinator."""
+    process_id: int | None = None
+    """Which of them this is, from 0, with --coordinator."""
 
     def __post_init__(self):
         if not 0 <= self.seed < 2**32:
@@ -80,13 +95,29 @@ class RunConfig:
         for name in ("steps", "batch_size", "hidden", "log_every", "eval_every", "checkpoint_every"):
             if not 1 <= getattr(self, name) < 2**31:
                 raise UserError(f"{flag(name)} is {getattr(self, name)}; it must be from 1 to {2**31 - 1}.")
+        if self.devices is not None and self.devices < 1:
+            raise UserError(f"--devices is {self.devices}; it must be 1 or more.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UserError(f"--learning-rate is {self.learning_rate}; it must be a finite number above 0.")
+        self._check_processes()
+
+    def _check_processes(self) -> None:
+        given = [self.coordinator is not None, self.num_processes is not None, self.process_id is not None]
+        if any(given) and not (self.distributed and all(given)):
+            raise UserError("--distributed, --coordinator, --num-processes and --process-id go together.")
+        if self.coordinator is not None and not re.fullmatch(r"\S+:\d{1,5}", self.coordinator):
+            raise UserError(f"--coordinator is {self.coordinator}; it must be host:port of the first process.")
+        if self.num_processes is not None and not 0 <= (self.process_id or 0) < self.num_processes:
+            raise UserError(
+                f"--process-id is {self.process_id} of --num-processes {self.num_processes}; "
+                "it must be 0 or more, and less than their number."
+            )
 
 
-# Fields that say where a run lives and how often it reports, not what it computes: a resumed run may change them.
+# Fields that say where and how a run is computed and how often it reports, not what: a resumed run may change them.
 FREE_ON_RESUME = frozenset(
     {"steps", "log_every", "checkpoint_every", "data_dir", "local_files", "run_dir", "resume", "compilation_cache"}
+    | {"recurrence", "segment", "profile", "devices", "distributed", "coordinator", "num_processes", "process_id"}
 )
 
 

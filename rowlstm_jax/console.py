@@ -6,6 +6,7 @@ import chex
 import jax
 from rich.console import Console
 from rich.table import Table
+from tqdm import tqdm
 
 from rowlstm_jax.data import Examples
 
@@ -19,6 +20,15 @@ def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object
     for row in rows:
         table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
     Console().print(table)
+
+
+def show_devices(mesh: jax.sharding.Mesh, batch_size: int) -> None:
+    """Say in a line how a batch is split."""
+    kind, processes = mesh.devices.flat[0].platform, jax.process_count()
+    places = f"{mesh.size} {kind} device{'s' * (mesh.size > 1)}" + f" in {processes} processes" * (processes > 1)
+    idle = jax.device_count() - mesh.size
+    rest = f"; {idle} more stay{'s' * (idle == 1)} idle." if idle else "."
+    tqdm.write(f"Batches of {batch_size} on {places}{rest}")
 
 
 def show_splits(splits: dict[str, Examples]) -> None:

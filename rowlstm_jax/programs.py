@@ -1,8 +1,9 @@
-"""The compiled functions of a run: the one place where jit and donation are put on."""
+"""The compiled functions of a run: the one place where jit, donation and the split over devices are put on."""
 
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,10 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import psutil
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from rowlstm_jax import sequences
 from rowlstm_jax.config import UserError
 from rowlstm_jax.data import Examples
+from rowlstm_jax.devices import BATCH, place
 from rowlstm_jax.metrics import Interval, Metrics, wilson_interval
 from rowlstm_jax.step import Order, TrainState, eval_step, init_state, read_batch, train_steps
 
@@ -57,26 +61,34 @@ class Programs:
       steps: `step.train_steps`, for up to `steps_per_dispatch` steps; it takes over the buffers of its state.
       evaluation: `step.eval_step` of a padded batch of images.
       steps_per_dispatch: the most steps of one call.
+      data: the training images and labels, on every device.
+      mesh: the devices; the state is the same on all, a batch is split along the axis "batch".
     """
 
     init: Callable[[np.uint32], TrainState]
     steps: jax.stages.Compiled
     evaluation: jax.stages.Compiled
     steps_per_dispatch: int
+    data: tuple[jax.Array, jax.Array]
+    mesh: Mesh
 
-    def train(
-        self, state: TrainState, metrics: Metrics, data: tuple[jax.Array, jax.Array], indices: np.ndarray
-    ) -> tuple[TrainState, Metrics, Metrics]:
-        """Take the steps whose batches `indices` [S, B] names; see `step.train_steps`."""
-        missing = self.steps_per_dispatch - len(indices)
-        padded = np.pad(indices, ((0, missing), (0, 0)))
-        return self.steps(state, metrics, *data, *jax.device_put((padded, np.int32(len(indices)))))
+    def train(self, state: TrainState, metrics: Metrics, indices: np.ndarray) -> tuple[TrainState, Metrics, Metrics]:
+        """Take the steps whose batches `indices` [number of steps, B] names; see `step.train_steps`."""
+        padded = np.pad(indices, ((0, self.steps_per_dispatch - len(indices)), (0, 0)))
+        batches, count = place(padded, self.mesh, P(None, BATCH)), place(np.int32(len(indices)), self.mesh)
+        return self.steps(state, metrics, *self.data, batches, count)
+
+    def zero_metrics(self) -> Metrics:
+        """The sums of no step."""
+        shapes = jax.eval_shape(Metrics.zeros)
+        return place(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes), self.mesh)
 
     def evaluate(self, state: TrainState, examples: Examples) -> Evaluation:
         """Evaluate every example, without dropout; the last batch is padded and masked, never dropped."""
         metrics, logits = [], []
-        for start in range(0, len(examples), EVAL_BATCH):
-            batch = jax.device_put(_padded(examples[start : start + EVAL_BATCH]))
+        size = _evaluation_batch(self.mesh)
+        for start in range(0, len(examples), size):
+            batch = place(_padded(examples[start : start + size], size), self.mesh, P(BATCH))
             batch_metrics, batch_logits = self.evaluation(state, *batch)
             metrics.append(batch_metrics)
             logits.append(batch_logits)
@@ -92,6 +104,7 @@ def compile_programs(
     train: Examples,
     batch_size: int,
     steps_per_dispatch: int,
+    mesh: Mesh,
 ) -> Programs:
     """Compile a run's functions for the shapes that it calls them with.
 
@@ -99,32 +112,57 @@ def compile_programs(
       model: [B, T, F] -> logits [B, C].
       optimizer: an optax chain.
       order: how an image is read.
-      train: the training examples.
+      train: the training examples; they are put on the devices.
       batch_size: B of a training step.
       steps_per_dispatch: the most steps of one call.
+      mesh: of `devices.make_mesh`, its axis "batch" a divisor of the batch size.
 
     Raises:
       UserError: the parameters and the optimiser's state do not fit into this machine's memory.
     """
     image = jnp.zeros((1, *train.images.shape[1:]), jnp.uint8)
-    init = jax.jit(lambda seed: init_state(model, optimizer, order(sequences.scale(image)), seed))
+    init = jax.jit(
+        lambda seed: init_state(model, optimizer, order(sequences.scale(image)), seed),
+        out_shardings=NamedSharding(mesh, P()),
+    )
     state = jax.eval_shape(init, np.uint32(0))
-    _require_memory(state)
-    indices = jax.ShapeDtypeStruct((steps_per_dispatch, batch_size), jnp.int32)
-    count = jax.ShapeDtypeStruct((), jnp.int32)
-    steps = jax.jit(functools.partial(train_steps, order=order), donate_argnums=(0, 1))
-    evaluation = jax.jit(lambda state, *batch: eval_step(state, read_batch(*batch, order=order)))
+    _require_memory(state, mesh)
+    split = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
+
+    @functools.partial(split, in_specs=(P(), P(), P(), P(), P(None, BATCH), P()), out_specs=P())
+    def steps(state, metrics, images, labels, indices, num_steps):
+        return train_steps(state, metrics, images, labels, indices, num_steps, order, BATCH)
+
+    @functools.partial(split, in_specs=(P(), P(BATCH), P(BATCH), P(BATCH)), out_specs=P())
+    def evaluation(state, images, labels, mask):
+        metrics, logits = eval_step(state, read_batch(images, labels, mask, order), BATCH)
+        return metrics, jax.lax.all_gather(logits, BATCH, tiled=True)
+
+    data = place((train.images, train.labels), mesh)
+    padded = _padded(train[:1], _evaluation_batch(mesh))
+    indices = np.zeros((steps_per_dispatch, batch_size), np.int32)
+    everywhere = functools.partial(_shapes, mesh=mesh, spec=P())
+    arguments = (everywhere(state), everywhere(jax.eval_shape(Metrics.zeros)), *everywhere(data))
+    batches = _shapes(indices, mesh, P(None, BATCH))
     return Programs(
         init=init,
-        steps=steps.lower(state, jax.eval_shape(Metrics.zeros), train.images, train.labels, indices, count).compile(),
-        evaluation=evaluation.lower(state, *_padded(train[:1])).compile(),
+        steps=jax.jit(steps, donate_argnums=(0, 1)).lower(*arguments, batches, everywhere(np.int32(0))).compile(),
+        evaluation=jax.jit(evaluation).lower(arguments[0], *_shapes(padded, mesh, P(BATCH))).compile(),
         steps_per_dispatch=steps_per_dispatch,
+        data=data,
+        mesh=mesh,
     )
 
 
-def _require_memory(state: TrainState) -> None:
+def _shapes(tree: Any, mesh: Mesh, spec: P) -> Any:
+    sharding = NamedSharding(mesh, spec)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+
+def _require_memory(state: TrainState, mesh: Mesh) -> None:
     """Refuse what can't be allocated: on a CPU, waiting for such an array does not fail but hangs."""
-    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    copies = sum(device.platform == "cpu" for device in mesh.local_devices) or 1
+    needed = copies * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     free = psutil.virtual_memory().available
     if needed > free:
         raise UserError(
@@ -133,8 +171,13 @@ def _require_memory(state: TrainState) -> None:
         )
 
 
-def _padded(examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images, labels and mask of EVAL_BATCH examples, of which those beyond the given ones do not count."""
-    missing = EVAL_BATCH - len(examples)
+def _evaluation_batch(mesh: Mesh) -> int:
+    """EVAL_BATCH, or the next larger size that the devices divide."""
+    return -(-EVAL_BATCH // mesh.size) * mesh.size
+
+
+def _padded(examples: Examples, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images, labels and mask of `size` examples, of which those beyond the given ones do not count."""
+    missing = size - len(examples)
     images = np.pad(examples.images, ((0, missing), (0, 0), (0, 0)))
-    return images, np.pad(examples.labels, (0, missing)), np.arange(EVAL_BATCH) < len(examples)
+    return images, np.pad(examples.labels, (0, missing)), np.arange(size) < len(examples)

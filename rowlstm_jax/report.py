@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from rowlstm_jax import console
 from rowlstm_jax.data import Splits
+from rowlstm_jax.devices import is_first_process
 from rowlstm_jax.programs import Evaluation
 from rowlstm_jax.run import Run, write_json
 from rowlstm_jax.train import Fitted
@@ -37,10 +38,13 @@ def finish(run: Run, fitted: Fitted, data: Splits, reference: str = "") -> None:
       data: the splits.
       reference: a published result to stand beside ours, with its source.
     """
+    if not is_first_process():
+        _evaluate(fitted, data)  # all processes compute, one reports
+        return
     with run.phase("test"), ThreadPoolExecutor(max_workers=1) as background:
         # Evaluation leaves Python idle, long enough for matplotlib's import and the first pictures.
         pictures = background.submit(_draw_training, run, data)
-        test, first = fitted.evaluate(data.test), fitted.evaluate(data.test[:FIRST])
+        test, first = _evaluate(fitted, data)
         pictures.result()
     rows = [_row(f"all {len(data.test):,}", test), _row(f"first {FIRST}", first)]
     console.show_table("Test set", ("images", "loss", "accuracy", "95 % interval"), rows)
@@ -51,6 +55,10 @@ def finish(run: Run, fitted: Fitted, data: Splits, reference: str = "") -> None:
     summary = _summary(run, fitted, data, test, first)
     write_json(run.directory / "summary.json", summary)
     tqdm.write(f"Run folder: {run.directory}")
+
+
+def _evaluate(fitted: Fitted, data: Splits) -> tuple[Evaluation, Evaluation]:
+    return fitted.evaluate(data.test), fitted.evaluate(data.test[:FIRST])
 
 
 def _row(name: str, result: Evaluation) -> tuple[str, ...]:
@@ -107,6 +115,7 @@ def _summary(run: Run, fitted: Fitted, data: Splits, test: Evaluation, first: Ev
             "versions": {"python": platform.python_version(), **_versions()},
             "backend": jax.default_backend(),
             "devices": [device.device_kind for device in jax.devices()],
+            "processes": jax.process_count(),
         },
     }
 

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import jax
 import psutil
 
 from rowlstm_jax.config import FREE_ON_RESUME, Protocol, RunConfig, UserError, absolute, differences, to_json
 from rowlstm_jax.describe import describe
+from rowlstm_jax.devices import from_first_process, is_first_process
 
 RUNS = Path("runs")
 
 
 class Run:
-    """One run and its folder; a context manager.
+    """One run and its folder, which of several processes the first one writes; a context manager.
 
     Entering checks all that can be checked without data, creates the folder and locks it. `claim` writes config.json,
     from which moment on the run can be resumed; a folder that nothing has claimed is removed at the end. `begin` claims
@@ -40,7 +42,7 @@ class Run:
         self.config = config
         self.protocol = protocol
         self.structure = {k: v for name, value in structure.items() for k, v in describe(value, name).items()}
-        self.directory = self._choose_directory()
+        self.directory = Path(from_first_process(lambda: str(self._choose_directory())))
         # From the start of the process to here: the imports, most of all.
         self.seconds = {"start": time.time() - psutil.Process().create_time()}
         self._lock = filelock.FileLock(self.directory / ".lock")
@@ -53,6 +55,10 @@ class Run:
         Raises:
           UserError: it is in use, holds another run, nothing to resume, or a run that differs, or can't be written.
         """
+        from_first_process(self._open)
+        return self
+
+    def _open(self) -> None:
         try:
             if self.config.resume:
                 self._check_resumable()
@@ -66,10 +72,11 @@ class Run:
             raise UserError(
                 f"The run folder {self.directory} can't be used ({error.strerror}); choose another --run-dir."
             ) from error
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Close the files; remove the folder if nothing was written."""
+        if not is_first_process():
+            return
         for file in (self._metrics, self._events):
             if file is not None:
                 file.close()
@@ -97,7 +104,8 @@ class Run:
         """What a resumed run must have in common with the run that it resumes, as JSON values."""
         config = {name: value for name, value in to_json(self.config).items() if name not in FREE_ON_RESUME}
         protocol = {f"protocol.{name}": value for name, value in dataclasses.asdict(self.protocol).items()}
-        return json.loads(json.dumps({"experiment": self.experiment, **config, **protocol, **self.structure}))
+        structure = {name: part for name, part in self.structure.items() if name.split(".")[-1] not in FREE_ON_RESUME}
+        return json.loads(json.dumps({"experiment": self.experiment, **config, **protocol, **structure}))
 
     def _check_resumable(self) -> None:
         path = self.directory / "config.json"
@@ -117,6 +125,8 @@ class Run:
 
     def claim(self) -> None:
         """Write config.json: from here on the run can be resumed, and it is the experiment's latest."""
+        if not is_first_process():
+            return
         write_json(self.directory / "config.json", {"config": to_json(self.config), "identity": self._identity()})
         if self.directory.parent == RUNS.absolute() / self.experiment:
             link = self.directory.parent / f".latest-{os.getpid()}"
@@ -130,6 +140,8 @@ class Run:
         A summary is removed if there are steps to take: it would speak of fewer.
         """
         self.claim()
+        if not is_first_process():
+            return
         if step < self.config.steps:
             (self.directory / "summary.json").unlink(missing_ok=True)
         kept = [record for record in self.records() if record["step"] <= step]
@@ -148,6 +160,8 @@ class Run:
 
     def log(self, step: int, record: dict[str, int | float]) -> None:
         """Append one object to metrics.jsonl, and its values to the TensorBoard events."""
+        if not is_first_process():
+            return
         if self._metrics is None:
             raise RuntimeError("begin() comes before log()")
         self._metrics.write(json.dumps({"step": step, **record}) + "\n")
@@ -180,6 +194,15 @@ class Run:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    @contextlib.contextmanager
+    def trace(self) -> Iterator[None]:
+        """Write what the devices do within the block to `profile/`, in the form of TensorBoard and Perfetto."""
+        if not is_first_process():
+            yield
+            return
+        with jax.profiler.trace(self.directory / "profile"):
+            yield
 
 
 def write_json(path: Path, value: object) -> None:

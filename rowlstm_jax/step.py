@@ -1,11 +1,13 @@
 """One training step and one evaluation step, from value to value. Pure; train.py puts jit and donation on."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import chex
 import flax.linen as nn
 import flax.struct
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import optax
 from flax.training import train_state
@@ -34,6 +36,7 @@ class Batch(flax.struct.PyTreeNode):
     mask: jax.Array
 
 
+T = TypeVar("T")  # any tree of arrays
 Order = Callable[[jax.Array], jax.Array]  # images [B, R, K] -> sequences [B, T, F]
 
 
@@ -64,41 +67,69 @@ def read_batch(images: jax.Array, labels: jax.Array, mask: jax.Array, order: Ord
     return Batch(inputs=order(scale(images)), labels=labels.astype(jnp.int32), mask=mask)
 
 
-def loss_fn(params: chex.ArrayTree, state: TrainState, batch: Batch) -> tuple[jax.Array, Metrics]:
+def loss_fn(
+    params: chex.ArrayTree, state: TrainState, batch: Batch, axis: str | None = None
+) -> tuple[jax.Array, Metrics]:
     """Mean softmax cross-entropy of a batch while training, and its metrics.
 
     Args:
       params: the parameters to differentiate by.
       state: names the model, and the step whose dropout masks are drawn.
       batch: B examples.
+      axis: under `jax.shard_map`, the mesh axis over which a larger batch is split evenly; B examples of it are here.
 
     Returns:
-      The loss in nats, float32 [], and its sums and counts.
+      What these examples add to the batch's loss in nats, float32 [], and their sums and counts.
     """
-    rngs = {"dropout": jax.random.fold_in(state.key, state.step)}
-    logits = state.apply_fn({"params": params}, batch.inputs, train=True, rngs=rngs)
+    key = jax.random.fold_in(state.key, state.step)
+    devices = 1 if axis is None else jax.lax.axis_size(axis)
+    if axis is not None and devices > 1:
+        key = jax.random.fold_in(key, jax.lax.axis_index(axis))
+    logits = state.apply_fn({"params": params}, batch.inputs, train=True, rngs={"dropout": key})
     metrics = Metrics.of_examples(logits, batch.labels, batch.mask)
-    return metrics.mean_loss, metrics
+    return metrics.mean_loss / devices, metrics
 
 
-def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+def train_step(state: TrainState, batch: Batch, axis: str | None = None) -> tuple[TrainState, Metrics]:
     """Make one optimiser update.
 
+    Args:
+      state: before the step; the same on all devices.
+      batch: B examples.
+      axis: under `jax.shard_map`, the mesh axis over which a larger batch is split; B examples of it are here.
+
     Returns:
-      The next state, and the metrics of the batch before the update.
+      The next state, and the metrics of the whole batch before the update.
     """
-    (_, metrics), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params, state, batch)
+    (_, metrics), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params, state, batch, axis)
+    gradients, metrics = total((gradients, metrics), axis)
     return state.apply_gradients(grads=gradients), metrics.of_step(optax.tree.norm(gradients))
 
 
-def eval_step(state: TrainState, batch: Batch) -> tuple[Metrics, jax.Array]:
+def eval_step(state: TrainState, batch: Batch, axis: str | None = None) -> tuple[Metrics, jax.Array]:
     """Evaluate a batch without dropout.
 
+    Args:
+      state: names the model and its parameters.
+      batch: B examples.
+      axis: under `jax.shard_map`, the mesh axis over which a larger batch is split; B examples of it are here.
+
     Returns:
-      The metrics of the unmasked examples, and the logits [B, C] of all.
+      The metrics of the whole batch's unmasked examples, and the logits [B, C] of those that are here.
     """
     logits = state.apply_fn({"params": state.params}, batch.inputs)
-    return Metrics.of_examples(logits, batch.labels, batch.mask), logits
+    return total(Metrics.of_examples(logits, batch.labels, batch.mask), axis), logits
+
+
+def total(tree: T, axis: str | None) -> T:
+    """The sum over the devices along a mesh axis; without one, the tree itself.
+
+    All of it travels as one vector in one all-reduce; counts do so as float32, exact up to 2**24.
+    """
+    if axis is None:
+        return tree
+    vector, unravel = jax.flatten_util.ravel_pytree(tree)
+    return unravel(jax.lax.psum(vector, axis))
 
 
 def train_steps(
@@ -109,6 +140,7 @@ def train_steps(
     indices: jax.Array,
     num_steps: jax.Array,
     order: Order,
+    axis: str | None = None,
 ) -> tuple[TrainState, Metrics, Metrics]:
     """Take several steps in one dispatch, on data that lie on the device.
 
@@ -120,9 +152,10 @@ def train_steps(
       metrics: sums of earlier steps, to be added to.
       images: all training images, uint8 [N, R, K].
       labels: uint8 [N].
-      indices: which examples make each step's batch, int32 [S, B]; rows from `num_steps` on are ignored.
-      num_steps: int32 [], from 1 to S.
+      indices: which examples make each step's batch, int32 [number of steps or more, B].
+      num_steps: int32 [], 1 or more.
       order: how an image is read.
+      axis: under `jax.shard_map`, the mesh axis over which the columns of larger `indices` are split.
 
     Returns:
       The state after the steps, the sums with these steps added, and the metrics of the last batch after its update.
@@ -133,9 +166,9 @@ def train_steps(
         return read_batch(images[chosen], labels[chosen], jnp.ones(chosen.shape, bool), order)
 
     def body(step: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
-        state, step_metrics = train_step(carry[0], batch_at(step))
+        state, step_metrics = train_step(carry[0], batch_at(step), axis)
         return state, carry[1].merge(step_metrics)
 
     state, metrics = jax.lax.fori_loop(0, num_steps, body, (state, metrics))
-    after_update, _ = eval_step(state, batch_at(num_steps - 1))
+    after_update, _ = eval_step(state, batch_at(num_steps - 1), axis)
     return state, metrics, after_update

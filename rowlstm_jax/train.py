@@ -5,11 +5,13 @@ import dataclasses
 import functools
 import signal
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
 import optax
+from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from rowlstm_jax import console
@@ -17,6 +19,7 @@ from rowlstm_jax.checkpoint import SCORE, Checkpoints
 from rowlstm_jax.config import InterruptedRun, NonFiniteError, RunConfig, UserError
 from rowlstm_jax.data import Examples, Splits
 from rowlstm_jax.data.order import batch_indices
+from rowlstm_jax.devices import largest_of_all, make_mesh
 from rowlstm_jax.metrics import Metrics
 from rowlstm_jax.programs import Evaluation, Programs, compile_programs
 from rowlstm_jax.run import Run
@@ -64,13 +67,17 @@ def fit(run: Run, model: nn.Module, optimizer: optax.GradientTransformation, dat
         raise UserError(
             f"--batch-size is {config.batch_size}, more than the {len(data.train)} training examples; choose less."
         )
+    mesh = make_mesh(config.batch_size, config.devices)
+    console.show_devices(mesh, config.batch_size)
     if not config.resume:
         run.claim()
     with _stop_signals() as received, Checkpoints(run.directory / "checkpoints") as checkpoints:
         with run.phase("compile"):
             steps_per_dispatch = min(config.log_every, config.steps, MAX_STEPS_PER_DISPATCH)
             order = ORDERS[run.protocol.order]
-            programs = compile_programs(model, optimizer, order, data.train, config.batch_size, steps_per_dispatch)
+            programs = compile_programs(
+                model, optimizer, order, data.train, config.batch_size, steps_per_dispatch, mesh
+            )
         with run.phase("checkpoint"):
             state, metrics = _first_state(run, programs, checkpoints)
         console.show_parameters(state.params)
@@ -79,7 +86,7 @@ def fit(run: Run, model: nn.Module, optimizer: optax.GradientTransformation, dat
         steps_taken = int(state.step) - first_step
         best_step = checkpoints.best_step
         if run.protocol.selection == "best_validation" and best_step not in (None, int(state.step)):
-            state, validation = checkpoints.restore(best_step, _saved(state, metrics))["state"], None
+            state, validation = _restore(checkpoints, best_step, programs)["state"], None
     with run.phase("validation"):
         validation = validation or programs.evaluate(state, data.validation)
     return Fitted(state, functools.partial(programs.evaluate, state), validation, steps_taken)
@@ -91,8 +98,7 @@ def _first_state(run: Run, programs: Programs, checkpoints: Checkpoints) -> tupl
     if (step or 0) > run.config.steps:
         raise UserError(f"--steps is {run.config.steps}, but {run.directory} has taken {step} already; ask for more.")
     if step is not None:
-        like = _saved(jax.eval_shape(programs.init, seed), jax.eval_shape(Metrics.zeros))
-        restored = checkpoints.restore(step, like)
+        restored = _restore(checkpoints, step, programs)
         run.begin(step)
         tqdm.write(f"Resumed from step {step}.")
         return restored["state"], restored["metrics"]
@@ -101,12 +107,17 @@ def _first_state(run: Run, programs: Programs, checkpoints: Checkpoints) -> tupl
     run.begin(0)
     if run.config.resume:
         tqdm.write("The run has no checkpoint yet: it starts from step 0.")
-    return programs.init(seed), Metrics.zeros()
+    return programs.init(seed), programs.zero_metrics()
 
 
 def _saved(state: TrainState, metrics: Metrics) -> dict[str, TrainState | Metrics]:
     """What a checkpoint holds: with the flags, all that the next step depends on."""
     return {"state": state, "metrics": metrics}
+
+
+def _restore(checkpoints: Checkpoints, step: int, programs: Programs) -> dict[str, Any]:
+    like = _saved(jax.eval_shape(programs.init, np.uint32(0)), jax.eval_shape(Metrics.zeros))
+    return checkpoints.restore(step, like, NamedSharding(programs.mesh, PartitionSpec()))
 
 
 def _train(
@@ -120,23 +131,26 @@ def _train(
 ) -> tuple[TrainState, Evaluation | None]:
     """Train to the last step; returns its state and, if there was a step to take, its validation."""
     config, step, validation = run.config, int(state.step), None
-    pixels = jax.device_put((data.train.images, data.train.labels))
+    first_step, untraced = step, config.profile
     with (
         jax.transfer_guard("disallow"),
         tqdm(total=config.steps, initial=step, unit="step", disable=None) as bar,
     ):
         while step < config.steps:
-            if received:
+            if signum := largest_of_all(received[0] if received else 0):
                 checkpoints.save(step, _saved(state, metrics), None)
                 raise InterruptedRun(
                     f"Stopped at step {step} of {config.steps}; its state is saved. Continue with the same flags and "
                     f"--resume --run-dir {run.directory}",
-                    received[0],
+                    signum,
                 )
             stop = _next_stop(config, step, programs.steps_per_dispatch)
-            with run.phase("train"):
+            # The first dispatch is not like the others, so the second is traced, if there is one.
+            traced = untraced and (step > first_step or stop == config.steps)
+            untraced = untraced and not traced
+            with run.phase("train"), run.trace() if traced else contextlib.nullcontext():
                 indices = batch_indices(config.seed, len(data.train), config.batch_size, step, stop - step)
-                state, metrics, after_update = programs.train(state, metrics, pixels, indices)
+                state, metrics, after_update = programs.train(state, metrics, indices)
                 sums, after_update = jax.device_get((metrics, after_update))
             bar.update(stop - step)
             step, last = stop, stop == config.steps
@@ -144,7 +158,7 @@ def _train(
             record, validation = {}, None
             if last or step % config.log_every == 0:
                 record = _training_record(step * config.batch_size, sums, after_update)
-                metrics = jax.device_put(jax.tree.map(np.zeros_like, sums))
+                metrics = programs.zero_metrics()
             if last or step % config.eval_every == 0:
                 with run.phase("validation"):
                     validation = programs.evaluate(state, data.validation)

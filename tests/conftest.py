@@ -69,7 +69,7 @@ def make_run(tmp_path: Path, tiny_model: SequenceClassifier) -> Callable[..., Ru
     """A run of the tiny model; keywords are fields of its config."""
 
     def make(folder: str = "run", protocol: Protocol = PROTOCOL, **fields) -> Run:
-        config = RunConfig(steps=12, batch_size=4, log_every=3, eval_every=5, run_dir=tmp_path / folder)
+        config = RunConfig(steps=12, batch_size=4, log_every=3, eval_every=5, devices=2, run_dir=tmp_path / folder)
         config = dataclasses.replace(config, **fields)
         return Run("tiny", config, protocol, model=tiny_model)
 

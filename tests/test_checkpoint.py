@@ -2,8 +2,13 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from rowlstm_jax.checkpoint import Checkpoints
+from rowlstm_jax.devices import make_mesh, place
+
+HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 
 def tree(value: float):
@@ -15,7 +20,7 @@ def test_round_trip_keeps_every_bit_and_the_typed_key(tmp_path):
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(1, saved, None)
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        restored = checkpoints.restore(1, jax.eval_shape(lambda: saved))
+        restored = checkpoints.restore(1, jax.eval_shape(lambda: saved), HERE)
     assert jax.random.key_data(restored.pop("key")).tolist() == jax.random.key_data(saved.pop("key")).tolist()
     for name, leaf in saved.items():
         assert np.asarray(restored[name]).tobytes() == np.asarray(leaf).tobytes(), name
@@ -31,7 +36,7 @@ def test_what_is_saved_survives_the_donation_of_its_buffers(tmp_path):
             weights = update(weights)
         weights.block_until_ready()
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        restored = checkpoints.restore(1, {"weights": weights})
+        restored = checkpoints.restore(1, {"weights": weights}, HERE)
     np.testing.assert_array_equal(restored["weights"], 0.0)
 
 
@@ -43,6 +48,20 @@ def test_the_two_latest_and_the_best_are_kept(tmp_path):
             checkpoints.save(step, tree(step), accuracy)
         assert checkpoints.latest_step == 6
         assert checkpoints.best_step == 3, "of equals, the later"
-        chex.assert_trees_all_equal(checkpoints.restore(3, tree(0))["weights"], tree(3)["weights"])
+        chex.assert_trees_all_equal(checkpoints.restore(3, tree(0), HERE)["weights"], tree(3)["weights"])
     kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit())
     assert kept == [3, 5, 6]
+
+
+@pytest.mark.parametrize(("saved_on", "restored_on"), [(2, 1), (2, 4), (4, 2), (1, 2)])
+def test_a_checkpoint_moves_between_numbers_of_devices(tmp_path, saved_on, restored_on):
+    def everywhere(devices):
+        return NamedSharding(make_mesh(4, devices), PartitionSpec())
+
+    saved = place(jax.device_get({"weights": jnp.arange(6.0)}), make_mesh(4, saved_on))
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(1, saved, None)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        restored = checkpoints.restore(1, saved, everywhere(restored_on))
+    assert restored["weights"].sharding == everywhere(restored_on)
+    np.testing.assert_array_equal(restored["weights"], np.arange(6.0))

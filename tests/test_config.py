@@ -14,6 +14,7 @@ RANGES = {
     "log_every": (0,),
     "eval_every": (-1,),
     "checkpoint_every": (0,),
+    "devices": (0, -1),
     "learning_rate": (0.0, -1e-3, math.nan, math.inf),
 }
 
@@ -60,3 +61,23 @@ def test_differences_show_both_values_and_what_is_absent():
         "c was 3 and is now absent",
         "d was absent and is now 5",
     ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"coordinator": "host:1"}, "go together"),
+        ({"distributed": True, "num_processes": 2}, "go together"),
+        ({"coordinator": "host", "num_processes": 2, "process_id": 0}, "--coordinator is host; it must be host:port"),
+        ({"coordinator": "host:1", "num_processes": 2, "process_id": 2}, "--process-id is 2 of --num-processes 2"),
+        ({"coordinator": "host:1", "num_processes": 2, "process_id": -1}, "--process-id is -1 of --num-processes 2"),
+    ],
+)
+def test_flags_of_several_processes_are_checked_together(flags, message):
+    with pytest.raises(UserError, match=message):
+        RunConfig(**{"distributed": "coordinator" in flags and len(flags) > 1} | flags)
+
+
+def test_processes_may_find_each_other_or_be_named():
+    RunConfig(distributed=True)
+    RunConfig(distributed=True, coordinator="10.0.0.1:1234", num_processes=2, process_id=1)

@@ -1,8 +1,10 @@
 """The scripts, run as a user runs them: as processes, on the real MNIST."""
 
+import gzip
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -53,7 +55,7 @@ def weights(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("runs") / "finished"
-    status, out, err = run("--seed", 3, "--steps", 27, "--run-dir", folder, *FLAGS)
+    status, out, err = run("--seed", 3, "--steps", 27, "--run-dir", folder, "--devices", 2, *FLAGS)
     assert (status, err) == (0, "")
     return folder, out
 
@@ -169,6 +171,36 @@ def test_a_batch_larger_than_the_data_is_refused_before_training(tmp_path):
 
 def test_what_one_start_compiles_serves_the_next(finished, tmp_path, compilation_cache):
     kept = {path.name for path in compilation_cache.iterdir()}
-    assert any("train_steps" in name for name in kept)
+    assert any("jit_steps" in name for name in kept)
     assert run("--seed", 4, "--steps", 27, "--run-dir", tmp_path / "next", *FLAGS)[0] == 0
     assert {path.name for path in compilation_cache.iterdir() if path.name.endswith("-cache")} <= kept
+
+
+def test_two_processes_compute_what_one_with_two_devices_computes(finished, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    together = ["--distributed", "--coordinator", f"localhost:{port}", "--num-processes", 2, "--devices", 1]
+    flags = ["--seed", 3, "--run-dir", tmp_path / "run", *FLAGS]
+    processes = [start(*flags, "--steps", 27, *together, "--process-id", i) for i in range(2)]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert [err for _, err in outputs] == ["", ""]
+    assert "Batches of 100 on 2 cpu devices in 2 processes" in outputs[0][0]
+    assert "step" not in outputs[1][0], "one process speaks"
+    records, alone = [(f / "metrics.jsonl").read_text().splitlines() for f in (tmp_path / "run", finished[0])]
+    assert len(records) == 6
+    for record, other in zip(records, alone, strict=True):
+        assert json.loads(record) == pytest.approx(json.loads(other), rel=1e-6)
+    # One process goes on from what two saved.
+    status, out, err = run(*flags, "--steps", 30, "--resume", "--devices", 1)
+    assert (status, err) == (0, "")
+    assert "Resumed from step 27." in out
+
+
+def test_a_profile_names_operations(tmp_path):
+    status, _, err = run("--steps", 10, "--run-dir", tmp_path / "run", "--profile", *FLAGS)
+    assert (status, err) == (0, "")
+    (trace,) = (tmp_path / "run" / "profile").rglob("*.trace.json.gz")
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    assert len({event["name"] for event in events if "hlo_op" in event.get("args", {})}) > 10

@@ -1,0 +1,116 @@
+"""The devices of a run, CPU cores, GPUs or TPUs, in one process or many: one mesh, and what processes agree on."""
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from rowlstm_jax.config import RunConfig, UserError
+
+T = TypeVar("T")
+
+SEED, BATCH = "seed", "batch"
+
+
+def start(config: RunConfig) -> None:
+    """Set JAX up before it starts: a device for every CPU core, and the other processes of a distributed run.
+
+    XLA computes the small products of a recurrence no faster on two cores than on one; a device for each core uses all,
+    on the code path of several GPUs.
+
+    Raises:
+      UserError: the other processes can't be found, or the batch can't be split.
+    """
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", config.devices or _cores())
+    if config.profile:  # without this, a trace on a CPU names no operations
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_enable_xprof_traceme=true"
+    if config.distributed:
+        _find_other_processes(config)
+    make_mesh(
+        config.batch_size, config.devices
+    )  # a batch that can't be split is refused here, before the data are read
+
+
+def _find_other_processes(config: RunConfig) -> None:
+    try:
+        jax.distributed.initialize(config.coordinator, config.num_processes, config.process_id)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"The processes of --distributed did not find each other ({reason}); start all of them within five "
+            "minutes, under SLURM, Open MPI or Kubernetes or with --coordinator, --num-processes and --process-id."
+        ) from error
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_mesh(batch_size: int, devices: int | None = None) -> Mesh:
+    """A mesh with the axes "seed", of size 1, and "batch", over the devices of all processes.
+
+    Args:
+      batch_size: is split evenly.
+      devices: of each process; None takes the most that divide the batch.
+
+    Raises:
+      UserError: there are not so many, or they do not divide the batch.
+    """
+    processes, available = jax.process_count(), jax.local_device_count()
+    if devices is None:
+        fitting = [count for count in range(1, available + 1) if batch_size % (count * processes) == 0]
+        devices = max(fitting, default=1)
+    if devices > available:
+        raise UserError(f"--devices is {devices}, and this process has {available} ({jax.default_backend()}).")
+    if batch_size % (devices * processes):
+        split = f"{devices} devices" + (f" in each of {processes} processes" if processes > 1 else "")
+        raise UserError(f"A batch of {batch_size} can't be split over {split}; change --batch-size or --devices.")
+    chosen = [device for process in range(processes) for device in jax.local_devices(process)[:devices]]
+    return Mesh(np.array(chosen).reshape(1, -1), (SEED, BATCH))
+
+
+def place(tree: Any, mesh: Mesh, spec: PartitionSpec = PartitionSpec()) -> Any:  # noqa: B008, it is immutable
+    """Put host arrays, which every process holds whole, onto the mesh; each process feeds the parts of its devices."""
+    sharding = NamedSharding(mesh, spec)
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    with jax.transfer_guard_host_to_device("allow"):  # JAX counts this one as implicit
+        return jax.tree.map(lambda x: jax.make_array_from_callback(np.shape(x), sharding, lambda part: x[part]), tree)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes and speaks."""
+    return jax.process_index() == 0
+
+
+def from_first_process(function: Callable[[], T]) -> T:
+    """Call a function in the first process; its result, a JSON value, or its UserError comes in all of them."""
+    if jax.process_count() == 1:
+        return function()
+    outcome: dict[str, Any] = {}
+    if is_first_process():
+        try:
+            outcome["result"] = function()
+        except UserError as error:
+            outcome["error"] = str(error)
+    text = np.frombuffer(json.dumps(outcome).encode(), np.uint8)
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+    text = multihost_utils.broadcast_one_to_all(np.resize(text, length))
+    outcome = json.loads(np.asarray(text, np.uint8).tobytes())
+    if "error" in outcome:
+        raise UserError(outcome["error"])
+    return outcome["result"]
+
+
+def largest_of_all(value: int) -> int:
+    """The largest value that any process gives."""
+    if jax.process_count() == 1:
+        return value
+    with jax.transfer_guard("allow"):
+        return int(np.max(multihost_utils.process_allgather(np.int32(value))))

@@ -1,0 +1,91 @@
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from rowlstm_jax import console, devices
+from rowlstm_jax.config import RunConfig, UserError
+from rowlstm_jax.devices import from_first_process, largest_of_all, make_mesh, place, start
+
+
+@pytest.fixture
+def two_processes(monkeypatch):
+    """JAX as the first of two processes sees it, as far as a mesh asks."""
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 2)
+    monkeypatch.setattr(jax, "local_devices", lambda process: jax.devices()[2 * process : 2 * process + 2])
+
+
+@pytest.mark.parametrize(("batch_size", "expected"), [(100, 4), (6, 3), (10, 2), (7, 1), (1, 1)])
+def test_by_default_a_batch_is_split_over_the_most_devices_that_divide_it(batch_size, expected):
+    mesh = make_mesh(batch_size)
+    assert dict(mesh.shape) == {"seed": 1, "batch": expected}
+    assert list(mesh.devices.flat) == jax.devices()[:expected]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "asked_for", "message"),
+    [
+        (100, 3, "A batch of 100 can't be split over 3 devices; change --batch-size or --devices."),
+        (100, 5, "--devices is 5, and this process has 4 (cpu)."),
+    ],
+)
+def test_devices_that_can_not_be_had_are_refused(batch_size, asked_for, message):
+    with pytest.raises(UserError) as error:
+        make_mesh(batch_size, asked_for)
+    assert str(error.value) == message
+
+
+def test_every_process_gives_the_mesh_as_many_devices(two_processes):
+    assert list(make_mesh(100, 1).devices.flat) == [jax.devices()[0], jax.devices()[2]]
+    assert make_mesh(100).size == 4
+    with pytest.raises(UserError, match="A batch of 6 can't be split over 2 devices in each of 2 processes"):
+        make_mesh(6, 2)
+    with pytest.raises(UserError, match="A batch of 7 can't be split over 1 devices in each of 2 processes"):
+        make_mesh(7)
+
+
+def test_what_is_placed_lies_where_it_was_asked_for():
+    mesh = make_mesh(8, 4)
+    everywhere, split = place(np.arange(8), mesh), place(np.arange(8), mesh, PartitionSpec("batch"))
+    assert [shard.data.tolist() for shard in everywhere.addressable_shards] == [list(range(8))] * 4
+    assert [shard.data.tolist() for shard in split.addressable_shards] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+def test_one_process_agrees_with_itself():
+    assert from_first_process(lambda: "result") == "result"
+    assert largest_of_all(15) == 15
+
+
+@pytest.mark.parametrize(("flags", "expected"), [({}, devices._cores()), ({"devices": 2}, 2)])
+def test_every_core_becomes_a_device_unless_a_number_is_given(monkeypatch, flags, expected):
+    settings = {}
+    monkeypatch.setattr("jax.config.update", lambda name, value: settings.update({name: value}))
+    start(RunConfig(**flags))
+    assert settings == {"jax_num_cpu_devices": expected}
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3")
+    settings.clear()
+    start(RunConfig(**flags))
+    assert settings == {}, "who sets XLA's own flag knows better"
+
+
+def test_processes_that_do_not_find_each_other_are_told_how(monkeypatch):
+    monkeypatch.setattr("jax.config.update", lambda *_: None)
+
+    def nobody(*_):
+        raise ValueError("coordinator_address should be defined.\nMore.")
+
+    monkeypatch.setattr("jax.distributed.initialize", nobody)
+    with pytest.raises(
+        UserError, match=r"did not find each other \(coordinator_address should be defined\); start all"
+    ):
+        start(RunConfig(distributed=True))
+
+
+def test_the_split_is_said_in_a_line(capsys):
+    console.show_devices(make_mesh(6), 6)
+    console.show_devices(make_mesh(100, 1), 100)
+    assert capsys.readouterr().out.splitlines() == [
+        "Batches of 6 on 3 cpu devices; 1 more stays idle.",
+        "Batches of 100 on 1 cpu device; 3 more stay idle.",
+    ]
