@@ -92,6 +92,7 @@ def _picture(run: Run, name: str) -> Path:
 def _summary(run: Run, fitted: Fitted, data: Splits, test: Evaluation, first: Evaluation) -> dict:
     """The figures of a run of one seed, as JSON values."""
     trained = run.seconds.get("train", 0.0)
+    steps_taken = fitted.steps_taken
     return {
         "experiment": run.experiment,
         "seeds": [run.config.seed],
@@ -109,7 +110,8 @@ def _summary(run: Run, fitted: Fitted, data: Splits, test: Evaluation, first: Ev
         "data": {"name": data.name, "version": data.version, "sha256": data.sha256},
         "timing": {
             "seconds": {name: round(seconds, 3) for name, seconds in run.seconds.items()},
-            "ms_per_step": round(1000 * trained / fitted.steps_taken, 3) if fitted.steps_taken else None,
+            "ms_per_step": round(1000 * trained / steps_taken, 3) if steps_taken else None,
+            "share_of_loop_in_steps": round(trained / run.seconds["loop"], 4) if steps_taken else None,
         },
         "environment": {
             "versions": {"python": platform.python_version(), **_versions()},

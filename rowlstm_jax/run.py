@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,13 +149,10 @@ class Run:
         metrics = self.directory / "metrics.jsonl"
         write_atomically(metrics, "".join(json.dumps(record) + "\n" for record in kept))
         self._metrics = metrics.open("a")
-        # Imported here: it costs 0.15 s that a mistake in the flags should not wait for.
-        from tensorboardX import SummaryWriter
-
         # A killed process loses events that it had not flushed, so they are written anew from the records.
         for events in self.directory.glob("events.out.tfevents.*"):
             events.unlink()
-        self._events = SummaryWriter(str(self.directory))
+        self._events = _summary_writer(self.directory)
         for record in kept:
             self._show(**record)
 
@@ -203,6 +201,20 @@ class Run:
             return
         with jax.profiler.trace(self.directory / "profile"):
             yield
+
+
+def _summary_writer(directory: Path) -> Any:
+    # Imported here: it costs 0.15 s that a mistake in the flags should not wait for. Where torch is installed it would
+    # import that too, 1.5 s for nothing that is used here, unless torch seems absent.
+    torch = sys.modules.get("torch")
+    sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        del sys.modules["torch"]
+        if torch is not None:
+            sys.modules["torch"] = torch
+    return SummaryWriter(str(directory))
 
 
 def write_json(path: Path, value: object) -> None:

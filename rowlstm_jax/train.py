@@ -82,7 +82,8 @@ def fit(run: Run, model: nn.Module, optimizer: optax.GradientTransformation, dat
             state, metrics = _first_state(run, programs, checkpoints)
         console.show_parameters(state.params)
         first_step = int(state.step)
-        state, validation = _train(run, programs, checkpoints, data, state, metrics, received)
+        with run.phase("loop"):  # what is not in "train" is what the loop costs besides its steps
+            state, validation = _train(run, programs, checkpoints, data, state, metrics, received)
         steps_taken = int(state.step) - first_step
         best_step = checkpoints.best_step
         if run.protocol.selection == "best_validation" and best_step not in (None, int(state.step)):

@@ -95,6 +95,7 @@ def test_the_summary_says_what_was_measured(finished, mnist):
     assert abs(summary["validation_accuracy"] - summary["test_accuracy"]) < 0.1
     assert {"start", "data", "compile", "train", "validation", "test", "plots"} <= set(summary["timing"]["seconds"])
     assert summary["timing"]["ms_per_step"] > 0
+    assert 0 < summary["timing"]["share_of_loop_in_steps"] < 1
     assert summary["environment"]["versions"]["jax"] == jax.__version__
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [r["step"] for r in records if "validation_accuracy" in r] == [10, 20, 27]

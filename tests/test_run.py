@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
@@ -177,3 +179,16 @@ def test_where_a_run_lives_and_how_often_it_reports_may_change(make_run, tmp_pat
         run.claim()
         run.begin(0)
     assert json.loads((run.directory / "config.json").read_text())["config"]["steps"] == 99
+
+
+def test_writing_events_does_not_import_torch(tmp_path):
+    """In a process of its own, where nothing else has imported it; a torch that raises stands in for the real one."""
+    (tmp_path / "torch.py").write_text("raise AssertionError('imported')")
+    program = f"""
+import sys; sys.path.insert(0, {str(tmp_path)!r})
+from pathlib import Path
+from rowlstm_jax.run import _summary_writer
+_summary_writer(Path({str(tmp_path)!r})).close()
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
