@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import tyro
+
+from experiments import mnist_rows
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -28,7 +32,7 @@ def test_the_two_commands_are_those_that_the_check_runs():
 
 
 def test_every_other_command_runs(tmp_path):
-    (commands,) = blocks("sh")[2:]
+    (commands, _) = blocks("sh")[2:]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for line in commands.splitlines():
         program, *arguments = line.split()
@@ -36,6 +40,15 @@ def test_every_other_command_runs(tmp_path):
         subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, check=True, capture_output=True)
     summary = json.loads((tmp_path / "runs" / "mnist_rows" / "latest" / "summary.json").read_text())
     assert summary["steps"] == 40
+
+
+def test_the_flags_of_several_processes_are_flags():
+    """What starts them is not here; test_experiments.py starts two with the flags of the last two lines."""
+    lines = blocks("sh")[3].splitlines()
+    assert len(lines) == 4
+    for line in lines:
+        flags = line.split("python -m experiments.mnist_rows ")[1].split()
+        assert tyro.cli(mnist_rows.Config, args=flags).distributed
 
 
 def test_the_code_runs():
