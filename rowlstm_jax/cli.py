@@ -1,4 +1,4 @@
-"""From the command line to an experiment's `main`, and from its errors to a sentence and an exit status."""
+"""From the command line to a script's `main`, and from its errors to a sentence and an exit status."""
 
 import contextlib
 import gc
@@ -8,17 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-import jax
 import tyro
 
 from rowlstm_jax import devices
-from rowlstm_jax.config import InterruptedRun, RunConfig, UserError, absolute
+from rowlstm_jax.config import InterruptedRun, RunConfig, StartConfig, UserError
 
-ConfigT = TypeVar("ConfigT", bound=RunConfig)
+ConfigT = TypeVar("ConfigT", bound=StartConfig)
 
 
 def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn:
-    """Read the flags, prepare JAX, call `main` and leave the process.
+    """Read the flags, start JAX, call `main` and leave the process.
 
     The exit status is 0 after a finished run, 2 after a user's mistake, 1 after a run that failed, and 128 plus the
     signal's number after a signal that the run survived: 130 for Ctrl-C, 143 for SIGTERM.
@@ -29,8 +28,9 @@ def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn
         config = tyro.cli(
             config_type, prog=f"python -m {spec.name}" if spec else None, config=(tyro.conf.FlagCreatePairsOff,)
         )
-        _keep_compiled_programs(config)
         devices.start(config)
+        if isinstance(config, RunConfig):
+            devices.join(config)
         with contextlib.nullcontext() if devices.is_first_process() else _silence():
             main(config)
     except UserError as error:
@@ -52,10 +52,3 @@ def _silence() -> Iterator[None]:
     """Of several processes the first one speaks, and each of its own errors."""
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
-
-
-def _keep_compiled_programs(config: RunConfig) -> None:
-    """Let JAX find in the next process what it compiled in this one, however small."""
-    folder = config.compilation_cache
-    jax.config.update("jax_compilation_cache_dir", str(absolute(folder)) if folder else None)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -41,7 +41,25 @@ def _compilation_cache() -> Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig:
+class StartConfig:
+    """The flags with which any script starts JAX.
+
+    Raises:
+      UserError: a value is outside its range.
+    """
+
+    devices: int | None = None
+    """Devices of this process that a batch is split over, on a CPU its cores; by default the most that divide it."""
+    compilation_cache: Path | None = dataclasses.field(default_factory=_compilation_cache)
+    """Folder where compiled programs are kept from one start to the next; None turns that off."""
+
+    def __post_init__(self):
+        if self.devices is not None and self.devices < 1:
+            raise UserError(f"--devices is {self.devices}; it must be 1 or more.")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(StartConfig):
     """The flags that every experiment has; an experiment inherits them, sets its defaults and adds its own.
 
     Raises:
@@ -74,12 +92,8 @@ class RunConfig:
     """Folder of this run; by default a new one, runs/<experiment>/<UTC time>-seed<seed>."""
     resume: bool = False
     """Continue the run in --run-dir, or the experiment's latest run, from its last checkpoint."""
-    compilation_cache: Path | None = dataclasses.field(default_factory=_compilation_cache)
-    """Folder where compiled programs are kept from one start to the next; None turns that off."""
     profile: bool = False
     """Write a trace of some steps, for TensorBoard or Perfetto, to the run's folder."""
-    devices: int | None = None
-    """Devices of this process that a batch is split over, on a CPU its cores; by default the most that divide it."""
     distributed: bool = False
     """This is one of several processes, which find each other under SLURM, Open MPI or Kubernetes."""
     coordinator: str | None = None
@@ -90,13 +104,12 @@ class RunConfig:
     """Which of them this is, from 0, with --coordinator."""
 
     def __post_init__(self):
+        super().__post_init__()
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed is {self.seed}; it must be a whole number from 0 to {2**32 - 1}.")
         for name in ("steps", "batch_size", "hidden", "log_every", "eval_every", "checkpoint_every"):
             if not 1 <= getattr(self, name) < 2**31:
                 raise UserError(f"{flag(name)} is {getattr(self, name)}; it must be from 1 to {2**31 - 1}.")
-        if self.devices is not None and self.devices < 1:
-            raise UserError(f"--devices is {self.devices}; it must be 1 or more.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UserError(f"--learning-rate is {self.learning_rate}; it must be a finite number above 0.")
         self._check_processes()

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import chex
 import jax
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
@@ -18,7 +19,7 @@ def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object
         justify = "right" if position else "left"
         table.add_column(name, footer[position] if footer else "", justify=justify)
     for row in rows:
-        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else escape(str(cell)) for cell in row))
     Console().print(table)
 
 

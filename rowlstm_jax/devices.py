@@ -10,46 +10,49 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rowlstm_jax.config import RunConfig, UserError
+from rowlstm_jax.config import RunConfig, StartConfig, UserError, absolute
 
 T = TypeVar("T")
 
 SEED, BATCH = "seed", "batch"
 
 
-def start(config: RunConfig) -> None:
-    """Set JAX up before it starts: a device for every CPU core, and the other processes of a distributed run.
+def cores() -> int:
+    """The CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start(config: StartConfig) -> None:
+    """Set JAX up before it starts: where compiled programs are kept, and a device for every CPU core.
 
     XLA computes the small products of a recurrence no faster on two cores than on one; a device for each core uses all,
     on the code path of several GPUs.
+    """
+    folder = config.compilation_cache
+    jax.config.update("jax_compilation_cache_dir", str(absolute(folder)) if folder else None)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # every program, however small
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", config.devices or cores())
+
+
+def join(config: RunConfig) -> None:
+    """Find the other processes of a distributed run.
 
     Raises:
-      UserError: the other processes can't be found, or the batch can't be split.
+      UserError: they can't be found, or the batch can't be split.
     """
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", config.devices or _cores())
     if config.profile:  # without this, a trace on a CPU names no operations
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_enable_xprof_traceme=true"
-    if config.distributed:
-        _find_other_processes(config)
-    make_mesh(
-        config.batch_size, config.devices
-    )  # a batch that can't be split is refused here, before the data are read
-
-
-def _find_other_processes(config: RunConfig) -> None:
     try:
-        jax.distributed.initialize(config.coordinator, config.num_processes, config.process_id)
+        if config.distributed:
+            jax.distributed.initialize(config.coordinator, config.num_processes, config.process_id)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(
             f"The processes of --distributed did not find each other ({reason}); start all of them within five "
             "minutes, under SLURM, Open MPI or Kubernetes or with --coordinator, --num-processes and --process-id."
         ) from error
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    make_mesh(config.batch_size, config.devices)  # a batch that can't be split is refused before the data are read
 
 
 def make_mesh(batch_size: int, devices: int | None = None) -> Mesh:

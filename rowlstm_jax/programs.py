@@ -19,9 +19,10 @@ from rowlstm_jax.config import UserError
 from rowlstm_jax.data import Examples
 from rowlstm_jax.devices import BATCH, place
 from rowlstm_jax.metrics import Interval, Metrics, wilson_interval
-from rowlstm_jax.step import Order, TrainState, eval_step, init_state, read_batch, train_steps
+from rowlstm_jax.step import Order, TrainState, eval_step, gather, init_state, read_batch, train_steps
 
 EVAL_BATCH = 500
+ZERO_METRICS = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(Metrics.zeros))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +55,12 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Programs:
-    """What a run calls; `steps` and `evaluation` are compiled ahead of time and refuse a new shape.
+    """What a run calls, compiled ahead of time: all but `init` refuse a new shape.
 
     Attributes:
       init: the seed -> the state before the first step.
       steps: `step.train_steps`, for up to `steps_per_dispatch` steps; it takes over the buffers of its state.
+      minibatch: `step.eval_step` of a training batch, by its indices.
       evaluation: `step.eval_step` of a padded batch of images.
       steps_per_dispatch: the most steps of one call.
       data: the training images and labels, on every device.
@@ -67,21 +69,25 @@ class Programs:
 
     init: Callable[[np.uint32], TrainState]
     steps: jax.stages.Compiled
+    minibatch: jax.stages.Compiled
     evaluation: jax.stages.Compiled
     steps_per_dispatch: int
     data: tuple[jax.Array, jax.Array]
     mesh: Mesh
 
-    def train(self, state: TrainState, metrics: Metrics, indices: np.ndarray) -> tuple[TrainState, Metrics, Metrics]:
+    def train(self, state: TrainState, metrics: Metrics, indices: np.ndarray) -> tuple[TrainState, Metrics]:
         """Take the steps whose batches `indices` [number of steps, B] names; see `step.train_steps`."""
         padded = np.pad(indices, ((0, self.steps_per_dispatch - len(indices)), (0, 0)))
         batches, count = place(padded, self.mesh, P(None, BATCH)), place(np.int32(len(indices)), self.mesh)
         return self.steps(state, metrics, *self.data, batches, count)
 
+    def evaluate_minibatch(self, state: TrainState, indices: np.ndarray) -> Metrics:
+        """Evaluate the training batch with these indices [B]."""
+        return self.minibatch(state, *self.data, place(indices, self.mesh, P(BATCH)))
+
     def zero_metrics(self) -> Metrics:
         """The sums of no step."""
-        shapes = jax.eval_shape(Metrics.zeros)
-        return place(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes), self.mesh)
+        return place(ZERO_METRICS, self.mesh)
 
     def evaluate(self, state: TrainState, examples: Examples) -> Evaluation:
         """Evaluate every example, without dropout; the last batch is padded and masked, never dropped."""
@@ -133,6 +139,10 @@ def compile_programs(
     def steps(state, metrics, images, labels, indices, num_steps):
         return train_steps(state, metrics, images, labels, indices, num_steps, order, BATCH)
 
+    @functools.partial(split, in_specs=(P(), P(), P(), P(BATCH)), out_specs=P())
+    def minibatch(state, images, labels, indices):
+        return eval_step(state, gather(images, labels, indices, order), BATCH)[0]
+
     @functools.partial(split, in_specs=(P(), P(BATCH), P(BATCH), P(BATCH)), out_specs=P())
     def evaluation(state, images, labels, mask):
         metrics, logits = eval_step(state, read_batch(images, labels, mask, order), BATCH)
@@ -142,11 +152,12 @@ def compile_programs(
     padded = _padded(train[:1], _evaluation_batch(mesh))
     indices = np.zeros((steps_per_dispatch, batch_size), np.int32)
     everywhere = functools.partial(_shapes, mesh=mesh, spec=P())
-    arguments = (everywhere(state), everywhere(jax.eval_shape(Metrics.zeros)), *everywhere(data))
+    arguments = (everywhere(state), everywhere(ZERO_METRICS), *everywhere(data))
     batches = _shapes(indices, mesh, P(None, BATCH))
     return Programs(
         init=init,
         steps=jax.jit(steps, donate_argnums=(0, 1)).lower(*arguments, batches, everywhere(np.int32(0))).compile(),
+        minibatch=jax.jit(minibatch).lower(arguments[0], *arguments[2:], _shapes(indices[0], mesh, P(BATCH))).compile(),
         evaluation=jax.jit(evaluation).lower(arguments[0], *_shapes(padded, mesh, P(BATCH))).compile(),
         steps_per_dispatch=steps_per_dispatch,
         data=data,

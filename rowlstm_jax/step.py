@@ -132,6 +132,11 @@ def total(tree: T, axis: str | None) -> T:
     return unravel(jax.lax.psum(vector, axis))
 
 
+def gather(images: jax.Array, labels: jax.Array, indices: jax.Array, order: Order) -> Batch:
+    """The batch of the images [N, R, K] and labels [N] with these indices, int32 [B]."""
+    return read_batch(images[indices], labels[indices], jnp.ones(indices.shape, bool), order)
+
+
 def train_steps(
     state: TrainState,
     metrics: Metrics,
@@ -141,7 +146,7 @@ def train_steps(
     num_steps: jax.Array,
     order: Order,
     axis: str | None = None,
-) -> tuple[TrainState, Metrics, Metrics]:
+) -> tuple[TrainState, Metrics]:
     """Take several steps in one dispatch, on data that lie on the device.
 
     The number of steps is a value, not a shape: one compiled program serves one step or many, so the results are
@@ -158,17 +163,11 @@ def train_steps(
       axis: under `jax.shard_map`, the mesh axis over which the columns of larger `indices` are split.
 
     Returns:
-      The state after the steps, the sums with these steps added, and the metrics of the last batch after its update.
+      The state after the steps, and the sums with these steps added.
     """
 
-    def batch_at(step: jax.Array) -> Batch:
-        chosen = indices[step]
-        return read_batch(images[chosen], labels[chosen], jnp.ones(chosen.shape, bool), order)
-
     def body(step: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
-        state, step_metrics = train_step(carry[0], batch_at(step), axis)
-        return state, carry[1].merge(step_metrics)
+        state, metrics = train_step(carry[0], gather(images, labels, indices[step], order), axis)
+        return state, carry[1].merge(metrics)
 
-    state, metrics = jax.lax.fori_loop(0, num_steps, body, (state, metrics))
-    after_update, _ = eval_step(state, batch_at(num_steps - 1), axis)
-    return state, metrics, after_update
+    return jax.lax.fori_loop(0, num_steps, body, (state, metrics))

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import signal
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +22,7 @@ from rowlstm_jax.data import Examples, Splits
 from rowlstm_jax.data.order import batch_indices
 from rowlstm_jax.devices import largest_of_all, make_mesh
 from rowlstm_jax.metrics import Metrics
-from rowlstm_jax.programs import Evaluation, Programs, compile_programs
+from rowlstm_jax.programs import ZERO_METRICS, Evaluation, Programs, compile_programs
 from rowlstm_jax.run import Run
 from rowlstm_jax.sequences import ORDERS
 from rowlstm_jax.step import TrainState
@@ -82,8 +83,7 @@ def fit(run: Run, model: nn.Module, optimizer: optax.GradientTransformation, dat
             state, metrics = _first_state(run, programs, checkpoints)
         console.show_parameters(state.params)
         first_step = int(state.step)
-        with run.phase("loop"):  # what is not in "train" is what the loop costs besides its steps
-            state, validation = _train(run, programs, checkpoints, data, state, metrics, received)
+        state, validation = _train(run, programs, checkpoints, data, state, metrics, received)
         steps_taken = int(state.step) - first_step
         best_step = checkpoints.best_step
         if run.protocol.selection == "best_validation" and best_step not in (None, int(state.step)):
@@ -117,7 +117,7 @@ def _saved(state: TrainState, metrics: Metrics) -> dict[str, TrainState | Metric
 
 
 def _restore(checkpoints: Checkpoints, step: int, programs: Programs) -> dict[str, Any]:
-    like = _saved(jax.eval_shape(programs.init, np.uint32(0)), jax.eval_shape(Metrics.zeros))
+    like = _saved(jax.eval_shape(programs.init, np.uint32(0)), ZERO_METRICS)
     return checkpoints.restore(step, like, NamedSharding(programs.mesh, PartitionSpec()))
 
 
@@ -132,7 +132,7 @@ def _train(
 ) -> tuple[TrainState, Evaluation | None]:
     """Train to the last step; returns its state and, if there was a step to take, its validation."""
     config, step, validation = run.config, int(state.step), None
-    first_step, untraced = step, config.profile
+    first_step, untraced, began = step, config.profile, time.perf_counter()
     with (
         jax.transfer_guard("disallow"),
         tqdm(total=config.steps, initial=step, unit="step", disable=None) as bar,
@@ -140,19 +140,19 @@ def _train(
         while step < config.steps:
             if signum := largest_of_all(received[0] if received else 0):
                 checkpoints.save(step, _saved(state, metrics), None)
-                raise InterruptedRun(
-                    f"Stopped at step {step} of {config.steps}; its state is saved. Continue with the same flags and "
-                    f"--resume --run-dir {run.directory}",
-                    signum,
-                )
+                raise InterruptedRun(_how_to_go_on(run, step), signum)
             stop = _next_stop(config, step, programs.steps_per_dispatch)
             # The first dispatch is not like the others, so the second is traced, if there is one.
             traced = untraced and (step > first_step or stop == config.steps)
             untraced = untraced and not traced
             with run.phase("train"), run.trace() if traced else contextlib.nullcontext():
                 indices = batch_indices(config.seed, len(data.train), config.batch_size, step, stop - step)
-                state, metrics, after_update = programs.train(state, metrics, indices)
-                sums, after_update = jax.device_get((metrics, after_update))
+                state, metrics = programs.train(state, metrics, indices)
+                after_update = programs.evaluate_minibatch(state, indices[-1])  # waits behind the steps
+                sums = jax.device_get(metrics)
+            run.seconds["loop"] = time.perf_counter() - began  # from the first step to the last
+            with run.phase("minibatch"):
+                after_update = jax.device_get(after_update)
             bar.update(stop - step)
             step, last = stop, stop == config.steps
             _require_finite(run, step, sums, after_update, checkpoints.latest_step)
@@ -171,6 +171,13 @@ def _train(
                 with run.phase("checkpoint"):
                     checkpoints.save(step, _saved(state, metrics), validation and validation.accuracy)
     return state, validation
+
+
+def _how_to_go_on(run: Run, step: int) -> str:
+    return (
+        f"Stopped at step {step} of {run.config.steps}; its state is saved. "
+        f"Continue with the same flags and --resume --run-dir {run.directory}"
+    )
 
 
 def _next_stop(config: RunConfig, step: int, steps_per_dispatch: int) -> int:

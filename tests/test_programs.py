@@ -45,7 +45,8 @@ def test_the_second_call_of_every_function_compiles_nothing(tiny_data, tiny_mode
     def call_all(seed: int, count: int, examples: Examples) -> None:
         indices = batch_indices(seed, len(tiny_data.train), 4, 0, count)
         state = programs.init(np.uint32(seed))
-        state, metrics, _ = programs.train(state, programs.zero_metrics(), indices)
+        state, metrics = programs.train(state, programs.zero_metrics(), indices)
+        programs.evaluate_minibatch(state, indices[-1])
         jax.block_until_ready((metrics, programs.evaluate(state, examples)))
 
     call_all(0, 3, tiny_data.test)
@@ -68,7 +69,9 @@ def test_two_devices_compute_what_one_computes(tiny_data, recurrence):
     for devices in (1, 2, 4):
         programs = compile_programs(model, optax.adam(1e-2), rows, tiny_data.train, 8, 9, make_mesh(8, devices))
         state, metrics = programs.init(np.uint32(0)), programs.zero_metrics()
-        state, metrics, after = programs.train(state, metrics, batch_indices(0, len(tiny_data.train), 8, 0, 9))
+        indices = batch_indices(0, len(tiny_data.train), 8, 0, 9)
+        state, metrics = programs.train(state, metrics, indices)
+        after = programs.evaluate_minibatch(state, indices[-1])
         evaluation = programs.evaluate(state, tiny_data.test)
         results.append((state.params, metrics, after, evaluation.metrics, evaluation.logits))
     for several in results[1:]:

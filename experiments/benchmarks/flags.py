@@ -1,0 +1,33 @@
+"""The flags that every benchmark has."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+from rowlstm_jax.config import StartConfig, UserError, absolute, flag
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig(StartConfig):
+    """The flags that every benchmark has; each adds its own.
+
+    Raises:
+      UserError: a value is outside its range, or the result could not be written.
+    """
+
+    compilation_cache: Path | None = None
+    """Folder where compiled programs are kept from one start to the next; None turns that off."""
+    json: Path | None = None
+    """File to write the rows to, with the settings and the machine."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, value in vars(self).items():
+            if isinstance(value, int) and not isinstance(value, bool) and not 1 <= value < 2**31:
+                raise UserError(f"{flag(name)} is {value}; it must be from 1 to {2**31 - 1}.")
+            if isinstance(value, Path) and name in ("json", "plot") and not _writable(absolute(value)):
+                raise UserError(f"{flag(name)} is {value}; it must name a file in a folder that can be written to.")
+
+
+def _writable(path: Path) -> bool:
+    return not path.is_dir() and os.access(path.parent, os.W_OK)

@@ -1,0 +1,73 @@
+"""What a measurement was made on, and the file that keeps it."""
+
+import importlib.metadata
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import psutil
+
+from experiments.benchmarks.flags import BenchmarkConfig
+from rowlstm_jax.config import absolute
+from rowlstm_jax.devices import cores
+from rowlstm_jax.run import write_json
+
+PACKAGES = ("rowlstm_jax", "jax", "jaxlib", "flax", "optax", "torch", "dm-haiku", "equinox", "keras", "numpy")
+
+
+class Meanwhile:
+    """How busy others keep the machine: a barrier between two threads then takes a time slice, not a microsecond."""
+
+    def __init__(self):
+        self._began = time.perf_counter(), _others_seconds()
+
+    def share(self) -> float:
+        """The share of the machine's time that they have used."""
+        began, used = self._began
+        elapsed = (time.perf_counter() - began) * (os.cpu_count() or 1)
+        return min(1.0, max(0.0, (_others_seconds() - used) / elapsed))
+
+
+def _others_seconds() -> float:
+    """Processor time that all but this process, and the children it waited for, have used since the machine started."""
+    whole = psutil.cpu_times()
+    idle = whole.idle + getattr(whole, "iowait", 0.0)
+    return sum(whole) - idle - sum(psutil.Process().cpu_times()[:4])
+
+
+def describe() -> dict[str, Any]:
+    """Processor, devices and versions, as JSON values."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "processor": _processor(),
+        "cores": cores(),
+        "backend": jax.default_backend(),
+        "devices": [device.device_kind for device in jax.devices()],
+        "versions": {"python": platform.python_version(), **versions},
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def write(config: BenchmarkConfig, rows: list[dict[str, Any]], meanwhile: Meanwhile) -> None:
+    """Say how busy the machine was; write that, the rows, the flags and the machine to the file, if there is one."""
+    share = meanwhile.share()
+    print(f"Other processes used {100 * share:.0f} % of the machine meanwhile{': measure again' * (share > 0.1)}.")
+    if config.json is not None:
+        settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(config).items()}
+        machine = {**describe(), "used_by_others": round(share, 3)}
+        write_json(absolute(config.json), {"rows": rows, "settings": settings, "machine": machine})
+        print(f"Written to {config.json}.")

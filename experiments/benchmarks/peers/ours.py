@@ -1,0 +1,64 @@
+"""This repository's classifier, trained as its runs train it: many steps in a dispatch."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.benchmarks.problem import FORGET_BIAS, LEARNING_RATE, NUM_CLASSES, Problem
+from rowlstm_jax.cells import BasicLSTMCell
+from rowlstm_jax.data import Examples
+from rowlstm_jax.devices import make_mesh
+from rowlstm_jax.model import SequenceClassifier
+from rowlstm_jax.programs import compile_programs
+from rowlstm_jax.sequences import rows
+
+STEPS_PER_DISPATCH = 100
+
+
+class Ours:
+    """The `Trainer` of this repository; the only one that also gathers its batch from stored pixels."""
+
+    def __init__(self, problem: Problem, recurrence: Literal["fused", "scan"], devices: int | None):
+        model = SequenceClassifier(
+            BasicLSTMCell(problem.hidden, forget_bias=FORGET_BIAS),
+            NUM_CLASSES,
+            recurrence=recurrence,
+            dtype=None if problem.dtype == "float32" else jnp.dtype(problem.dtype),
+        )
+        self._examples = Examples(problem.images, problem.labels.astype(np.uint8))
+        batch_size = len(self._examples)
+        mesh = make_mesh(batch_size, devices)
+        self._programs = compile_programs(
+            model, optax.adam(LEARNING_RATE), rows, self._examples, batch_size, STEPS_PER_DISPATCH, mesh
+        )
+        state = self._programs.init(np.uint32(0))
+        params = {
+            "layer_0_forward": {"kernel": problem.kernel, "bias": problem.bias},
+            "readout": {"kernel": problem.readout_kernel, "bias": problem.readout_bias},
+        }
+        self._state = state.replace(params=jax.tree.map(_replaced, state.params, params))
+        self._metrics = self._programs.zero_metrics()
+        self._indices = np.tile(np.arange(batch_size, dtype=np.int32), (STEPS_PER_DISPATCH, 1))
+
+    def loss(self) -> float:
+        """The mean cross-entropy of the batch with the present weights."""
+        return self._programs.evaluate(self._state, self._examples).loss
+
+    def steps(self, count: int) -> None:
+        """Take training steps; the host waits after each dispatch, as a run does that logs so often."""
+        for start in range(0, count, STEPS_PER_DISPATCH):
+            indices = self._indices[: count - start]
+            self._state, self._metrics = self._programs.train(self._state, self._metrics, indices)
+            jax.block_until_ready(self._metrics)
+
+
+def _replaced(old: jax.Array, new: np.ndarray) -> jax.Array:
+    return jax.device_put(jnp.array(new), old.sharding)
+
+
+def build(problem: Problem, recurrence: Literal["fused", "scan"], devices: int | None) -> Ours:
+    """This repository with the problem's weights."""
+    return Ours(problem, recurrence, devices)

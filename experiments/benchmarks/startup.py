@@ -1,0 +1,73 @@
+"""Time an experiment from the start of its process to its first training step, and to its end, phase by phase.
+
+    python -m experiments.benchmarks.startup
+
+Cold starts find an empty folder of compiled programs; warm ones find what a cold one left. MNIST has been prepared
+before either. The phases are those of summary.json; `checkpoint` makes the first state and saves the last.
+"""
+
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from experiments.benchmarks import machine
+from experiments.benchmarks.flags import BenchmarkConfig
+from rowlstm_jax import cli, console
+from rowlstm_jax.config import UserError
+
+PHASES = ("start", "data", "compile", "checkpoint", "train", "validation", "test", "plots")
+FIRST_STEP, END = "first step logged", "end of the process"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(BenchmarkConfig):
+    """Time the start of experiments.mnist_rows, cold and warm."""
+
+    repeats: int = 3
+    """Starts of either kind; the median counts."""
+
+
+def main(config: Config) -> None:
+    meanwhile = machine.Meanwhile()
+    timings: dict[str, list[dict[str, float]]] = {"cold": [], "warm": []}
+    for _ in range(config.repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            for kind in timings:
+                timings[kind].append(start(Path(folder), kind, config.devices))
+    rows = [
+        {"name": phase, **{kind: statistics.median(timing[phase] for timing in timings[kind]) for kind in timings}}
+        for phase in (*PHASES, FIRST_STEP, END)
+    ]
+    cells = [(row["name"], f"{row['cold']:.2f}", f"{row['warm']:.2f}") for row in rows]
+    console.show_table("Seconds of a start of experiments.mnist_rows", ("phase", "cold", "warm"), cells)
+    machine.write(config, rows, meanwhile)
+
+
+def start(folder: Path, kind: str, devices: int | None) -> dict[str, float]:
+    """Run two steps of the experiment in a process of its own; seconds by phase, and of the whole."""
+    run_dir = folder / kind
+    flags = ["--steps", "2", "--log-every", "1", "--run-dir", run_dir, "--compilation-cache", folder / "compiled"]
+    command = [sys.executable, "-m", "experiments.mnist_rows", *flags, *(["--devices", devices] if devices else [])]
+    with (folder / "output").open("w+") as output:
+        began = time.perf_counter()
+        process = subprocess.Popen([str(word) for word in command], stdout=output, stderr=output)
+        metrics, first_step = run_dir / "metrics.jsonl", None
+        while process.poll() is None:
+            if first_step is None and metrics.exists() and metrics.stat().st_size:
+                first_step = time.perf_counter() - began
+            time.sleep(0.005)
+        end = time.perf_counter() - began
+        output.seek(0)
+        if process.returncode or first_step is None:
+            raise UserError(f"experiments.mnist_rows could not be timed: {output.read().strip().splitlines()[-1]}")
+    seconds = json.loads((run_dir / "summary.json").read_text())["timing"]["seconds"]
+    return {**{phase: seconds.get(phase, 0.0) for phase in PHASES}, FIRST_STEP: first_step, END: end}
+
+
+if __name__ == "__main__":
+    cli.run(main, Config)
