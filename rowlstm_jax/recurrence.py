@@ -1,10 +1,11 @@
 """The LSTM recurrence as one function with its own backward pass: what `BasicLSTMCell` computes, faster. Pure.
 
-Both loops do only what depends on the step before them; every array that grows with time is written in place. What made
-it fast on a CPU: one tanh over all four gates, behind an optimisation barrier (XLA else duplicates it into each of its
-readers, where it is not vectorised); the derivatives of the gates multiplied out in the forward loop, while they are in
-the cache, so that a backward step is one product and three elementwise ones; dgates written over those factors; and
-the gradient of the weights as one product over all T * B rows, after the loop.
+Both loops do only what depends on the step before them, and every array that grows with time is written in place. What
+made it fast on a CPU: one tanh over all four gates, behind an optimisation barrier (XLA else duplicates it into each
+of its readers, where it is not vectorised); the derivatives of the gates multiplied out in the forward loop, while they
+are in the cache, so that a backward step is one product and a few elementwise ones, which overwrite those derivatives;
+and the gradient of the kernel as one product over all T * B rows, after the loop. What else was tried stands in
+experiments/benchmarks/train_step.py.
 """
 
 import functools
@@ -14,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from flax.typing import Dtype
 
-Carry = tuple[jax.Array, jax.Array]
+Carry = tuple[jax.Array, jax.Array]  # c and h
+Parameters = tuple[jax.Array, jax.Array]  # kernel and bias
 
 
 def lstm_scan(
@@ -65,13 +67,10 @@ def lstm_scan(
     _check_shapes(kernel, bias, inputs, carry, segment)
     dtype = jnp.dtype(dtype or jnp.result_type(kernel, bias, inputs, carry[1]))
     hidden = carry[1].shape[-1]
-    # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: the halving goes into the weights, the bias into one row more of them.
     forget = forget_bias * (jnp.arange(4 * hidden) // hidden == 2)
-    weights = jnp.concatenate([kernel[:-hidden], (bias + forget.astype(bias.dtype))[None], kernel[-hidden:]])
-    weights = weights * _gate_scale(hidden).astype(weights.dtype)
-    inputs = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], axis=-1)
+    parameters = kernel, bias + forget.astype(bias.dtype)
     inputs = jnp.flip(inputs, 0) if reverse else inputs
-    (c, h), outputs = _in_segments(weights, inputs, jax.tree.map(_wide, carry), dtype, segment or len(inputs))
+    (c, h), outputs = _in_segments(parameters, inputs, jax.tree.map(_wide, carry), dtype, segment or len(inputs))
     outputs = jnp.flip(outputs, 0) if reverse else outputs
     return (c.astype(carry[0].dtype), h.astype(carry[1].dtype)), outputs
 
@@ -94,42 +93,42 @@ def _check_shapes(kernel: jax.Array, bias: jax.Array, inputs: jax.Array, carry: 
 
 
 def _in_segments(
-    weights: jax.Array, inputs: jax.Array, carry: Carry, dtype: Any, segment: int
+    parameters: Parameters, inputs: jax.Array, carry: Carry, dtype: Any, segment: int
 ) -> tuple[Carry, jax.Array]:
     """`_recurrence` over segments of time, of which all but the carries is recomputed; the last may be shorter."""
     if segment >= len(inputs):
-        return _recurrence(dtype, weights, inputs, carry)
+        return _recurrence(dtype, parameters, inputs, carry)
     whole = len(inputs) // segment
     recomputed = jax.checkpoint(functools.partial(_recurrence, dtype), prevent_cse=False)
     parts = inputs[: whole * segment].reshape(whole, segment, *inputs.shape[1:])
-    carry, outputs = jax.lax.scan(lambda carry, part: recomputed(weights, part, carry), carry, parts)
+    carry, outputs = jax.lax.scan(lambda carry, part: recomputed(parameters, part, carry), carry, parts)
     outputs = outputs.reshape(whole * segment, *outputs.shape[2:])
     if len(outputs) == len(inputs):
         return carry, outputs
-    carry, rest = recomputed(weights, inputs[len(outputs) :], carry)
+    carry, rest = recomputed(parameters, inputs[len(outputs) :], carry)
     return carry, jnp.concatenate([outputs, rest])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _recurrence(dtype: Any, weights: jax.Array, inputs: jax.Array, carry: Carry) -> tuple[Carry, jax.Array]:
-    """The recurrence in terms of tanh alone: gates = tanh([x_t, h_{t-1}] weights), scaled and shifted."""
-    carry, reads, _ = _forward(dtype, weights, inputs, carry, save=False)
+def _recurrence(dtype: Any, parameters: Parameters, inputs: jax.Array, carry: Carry) -> tuple[Carry, jax.Array]:
+    carry, reads, _ = _forward(dtype, parameters, inputs, carry, save=False)
     return carry, reads[1:, :, inputs.shape[-1] :]
 
 
-def _recurrence_forward(dtype: Any, weights: jax.Array, inputs: jax.Array, carry: Carry) -> tuple[Any, Any]:
-    last, reads, saved = _forward(dtype, weights, inputs, carry, save=True)
-    return (last, reads[1:, :, inputs.shape[-1] :]), (weights, inputs, carry, reads, saved)
+def _recurrence_forward(dtype: Any, parameters: Parameters, inputs: jax.Array, carry: Carry) -> tuple[Any, Any]:
+    last, reads, saved = _forward(dtype, parameters, inputs, carry, save=True)
+    return (last, reads[1:, :, inputs.shape[-1] :]), (parameters, inputs, carry, reads, saved)
 
 
 def _forward(
-    dtype: Any, weights: jax.Array, inputs: jax.Array, carry: Carry, save: bool
+    dtype: Any, parameters: Parameters, inputs: jax.Array, carry: Carry, save: bool
 ) -> tuple[Carry, jax.Array, tuple[jax.Array, ...]]:
     """The carry after the last step, `reads` [T + 1, B, F + H], and if wanted what the backward pass needs."""
     (steps, batch, features), (c, h) = inputs.shape, carry
     hidden = h.shape[-1]
-    scale, shift = _gate_scale(hidden).astype(c.dtype), _gate_shift(hidden).astype(c.dtype)
-    weights = weights.astype(dtype)
+    # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2, so that one tanh serves the sigmoids i, f, o and the tanh j.
+    scale = jnp.where(jnp.arange(4 * hidden) // hidden == 1, 1.0, 0.5).astype(c.dtype)[None]
+    kernel, bias = parameters[0].astype(dtype), parameters[1].astype(c.dtype)[None]
     # Row t is what step t reads: its input, and the output that step t - 1 writes there.
     reads = jnp.pad(inputs.astype(dtype), ((0, 1), (0, 0), (0, hidden)))
     reads = reads.at[0, :, features:].set(h.astype(dtype))
@@ -139,15 +138,15 @@ def _forward(
 
     def step(t: jax.Array, state: tuple[jax.Array, jax.Array, tuple[jax.Array, ...]]):
         c_before, reads, saved = state
-        products = jnp.matmul(_at(reads, t), weights, preferred_element_type=c.dtype)
-        z = jax.lax.optimization_barrier(jnp.tanh(products))
-        i, j, f, o = jnp.split(z * scale + shift, 4, axis=-1)
+        products = jnp.matmul(_at(reads, t), kernel, preferred_element_type=c.dtype)
+        z = jax.lax.optimization_barrier(jnp.tanh(scale * (products + bias)))
+        i, j, f, o = jnp.split(scale * z + (1 - scale), 4, axis=-1)
         c_after = f * c_before + i * j
         squashed = jnp.tanh(c_after)
         reads = jax.lax.dynamic_update_slice(reads, (o * squashed).astype(dtype)[None], (t + 1, 0, features))
         if save:
             # dL/d(products) is [dc, dc, dc, dh] times these.
-            factors = jnp.concatenate([j, i, c_before, squashed], axis=-1) * scale * (1 - z * z)
+            factors = jnp.concatenate([j, i, c_before, squashed], axis=-1) * (scale * scale) * (1 - z * z)
             # dc takes f to the step before, and gets dh times the other half.
             slopes = jnp.concatenate([f, o * (1 - squashed * squashed)], axis=-1)
             saved = _put(saved[0], factors.astype(dtype), t), _put(saved[1], slopes, t)
@@ -158,10 +157,12 @@ def _forward(
 
 
 def _recurrence_backward(dtype: Any, residuals: Any, cotangents: tuple[Carry, jax.Array]) -> tuple[Any, ...]:
-    weights, inputs, carry, reads, (factors, slopes) = residuals
+    (kernel, bias), inputs, carry, reads, (factors, slopes) = residuals
     (dc, dh), doutputs = cotangents
     steps, batch, features = inputs.shape
-    to_hidden = weights[features:].T.astype(dtype)
+    # Transposed once: without the barrier XLA makes the transposition part of every step's product.
+    to_inputs = kernel[:features].astype(dtype).T
+    to_hidden = jax.lax.optimization_barrier(kernel[features:].astype(dtype).T)
 
     def step(n: jax.Array, state: tuple[jax.Array, jax.Array, jax.Array]):
         dc, dh, dgates = state  # the steps not yet visited still hold their factors
@@ -175,10 +176,10 @@ def _recurrence_backward(dtype: Any, residuals: Any, cotangents: tuple[Carry, ja
 
     dc, dh, dgates = jax.lax.fori_loop(0, steps, step, (dc, dh, factors))
     rows = dgates.reshape(steps * batch, -1)
-    dweights = jnp.matmul(reads[:-1].reshape(steps * batch, -1).T, rows, preferred_element_type=dc.dtype)
-    dinputs = jnp.matmul(rows, weights[:features].T.astype(dtype), preferred_element_type=dc.dtype)
-    dinputs = dinputs.reshape(inputs.shape).astype(inputs.dtype)
-    return dweights.astype(weights.dtype), dinputs, (dc, dh.astype(carry[1].dtype))
+    dkernel = jnp.matmul(reads[:-1].reshape(steps * batch, -1).T, rows, preferred_element_type=dc.dtype)
+    dparameters = dkernel.astype(kernel.dtype), rows.sum(axis=0, dtype=dc.dtype).astype(bias.dtype)
+    dinputs = jnp.matmul(rows, to_inputs, preferred_element_type=dc.dtype)
+    return dparameters, dinputs.reshape(inputs.shape).astype(inputs.dtype), (dc, dh.astype(carry[1].dtype))
 
 
 _recurrence.defvjp(_recurrence_forward, _recurrence_backward)
@@ -186,15 +187,6 @@ _recurrence.defvjp(_recurrence_forward, _recurrence_backward)
 
 def _wide(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def _gate_scale(hidden: int) -> jax.Array:
-    """1/2 for the sigmoids i, f and o, 1 for j: [1, 4 H]."""
-    return jnp.where(jnp.arange(4 * hidden) // hidden == 1, 1.0, 0.5)[None]
-
-
-def _gate_shift(hidden: int) -> jax.Array:
-    return 1.0 - _gate_scale(hidden)
 
 
 def _at(array: jax.Array, t: jax.Array) -> jax.Array:

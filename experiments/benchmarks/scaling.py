@@ -3,7 +3,7 @@
     python -m experiments.benchmarks.scaling --quick
 
 One size grows at a time, from B=128, T=28, F=28, H=128. A system whose step has come to last a second is not asked
-for the next size, so that the whole takes minutes: about 7 on two cores, 1 or 2 with --quick.
+for the next size, so that the whole takes minutes: about 10 on two cores, 1 or 2 with --quick.
 """
 
 import dataclasses
@@ -58,7 +58,7 @@ def measure(axis: str, values: list[int], config: Config) -> list[dict[str, Any]
     for value in values:
         sizes = {**BASE, **({axis: value} if axis in BASE else {})}
         devices = value if axis == "devices" else config.devices
-        found = compare(names, make_problem(**sizes, dtype=config.dtype), devices, 1 if config.quick else 5)
+        found = compare(names, make_problem(**sizes, dtype=config.dtype), devices, 1 if config.quick else 3)
         rows += [{"axis": axis, "value": value, **row} for row in found]
         names = [row["name"] for row in found if row["median_ms"] and row["quartiles_ms"][0] < SLOW_MS]
     times = {(row["value"], row["name"]): f"{row['median_ms']:.2f}" for row in rows if row["median_ms"]}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 ROUND_SECONDS = 0.3
-MAX_STEPS = 100
+MIN_STEPS, MAX_STEPS = 10, 100  # a run dispatches ten steps at once, as it comes, and never more than a hundred
 
 Steps = Callable[[int], None]
 
@@ -22,7 +22,7 @@ class Timing(NamedTuple):
 def alternate(systems: Mapping[str, Steps], rounds: int) -> dict[str, Timing]:
     """Time each system once a round, round after round, so that a disturbance touches them all.
 
-    A round of a system takes about 0.3 s, in whole steps. One step goes before it untimed: it brings the caches back,
+    A round of a system takes about 0.3 s, or ten steps. One step goes before it untimed: it brings the caches back,
     and lets the threads of the system before it fall asleep.
 
     Args:
@@ -60,4 +60,4 @@ def summarise(values: list[float]) -> Timing:
 def _steps_a_round(steps: Steps) -> int:
     """How many steps take about a round; the steps taken to find out also compile what is compiled late."""
     steps(1)
-    return max(1, min(MAX_STEPS, round(3 * ROUND_SECONDS / max(1e-9, seconds(steps, 3)))))
+    return max(MIN_STEPS, min(MAX_STEPS, round(3 * ROUND_SECONDS / max(1e-9, seconds(steps, 3)))))
