@@ -6,7 +6,7 @@
 of 100; the first 5,000 training images in file order are validation.
 
 Expected: 96.82 +- 0.19 % on the 10,000 test images over seeds 0-4 (the notebook: 124 of the first 128, one run), in
-about 25 s on two cores of an AMD EPYC with AVX-512.
+about 15 s on two cores of an AMD EPYC with AVX-512.
 """
 
 import dataclasses

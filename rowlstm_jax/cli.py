@@ -31,7 +31,8 @@ def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn
         devices.start(config)
         if isinstance(config, RunConfig):
             devices.join(config)
-        with contextlib.nullcontext() if devices.is_first_process() else _silence():
+        silent = isinstance(config, RunConfig) and config.distributed and not devices.is_first_process()
+        with _silence() if silent else contextlib.nullcontext():
             main(config)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

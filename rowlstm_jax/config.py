@@ -117,7 +117,9 @@ class RunConfig(StartConfig):
     def _check_processes(self) -> None:
         given = [self.coordinator is not None, self.num_processes is not None, self.process_id is not None]
         if any(given) and not (self.distributed and all(given)):
-            raise UserError("--distributed, --coordinator, --num-processes and --process-id go together.")
+            raise UserError(
+                "--coordinator, --num-processes and --process-id are given together, and with --distributed."
+            )
         if self.coordinator is not None and not re.fullmatch(r"\S+:\d{1,5}", self.coordinator):
             raise UserError(f"--coordinator is {self.coordinator}; it must be host:port of the first process.")
         if self.num_processes is not None and not 0 <= (self.process_id or 0) < self.num_processes:
@@ -130,7 +132,7 @@ class RunConfig(StartConfig):
 # Fields that say where and how a run is computed and how often it reports, not what: a resumed run may change them.
 FREE_ON_RESUME = frozenset(
     {"steps", "log_every", "checkpoint_every", "data_dir", "local_files", "run_dir", "resume", "compilation_cache"}
-    | {"recurrence", "segment", "profile", "devices", "distributed", "coordinator", "num_processes", "process_id"}
+    | {"recurrence", "profile", "devices", "distributed", "coordinator", "num_processes", "process_id"}
 )
 
 

@@ -1,8 +1,9 @@
 """The devices of a run, CPU cores, GPUs or TPUs, in one process or many: one mesh, and what processes agree on."""
 
+import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
@@ -36,7 +37,7 @@ def start(config: StartConfig) -> None:
 
 
 def join(config: RunConfig) -> None:
-    """Find the other processes of a distributed run.
+    """Find the other processes of a distributed run, and check that the batch can be split; before JAX starts.
 
     Raises:
       UserError: they can't be found, or the batch can't be split.
@@ -65,14 +66,15 @@ def make_mesh(batch_size: int, devices: int | None = None) -> Mesh:
     Raises:
       UserError: there are not so many, or they do not divide the batch.
     """
-    processes, available = jax.process_count(), jax.local_device_count()
+    processes = jax.process_count()
+    available = min(len(jax.local_devices(process)) for process in range(processes))
     if devices is None:
         fitting = [count for count in range(1, available + 1) if batch_size % (count * processes) == 0]
         devices = max(fitting, default=1)
     if devices > available:
-        raise UserError(f"--devices is {devices}, and this process has {available} ({jax.default_backend()}).")
+        raise UserError(f"--devices is {devices}, and there are {available} ({jax.default_backend()}); ask for fewer.")
     if batch_size % (devices * processes):
-        split = f"{devices} devices" + (f" in each of {processes} processes" if processes > 1 else "")
+        split = f"{devices} device{'s' * (devices > 1)}" + f" in each of {processes} processes" * (processes > 1)
         raise UserError(f"A batch of {batch_size} can't be split over {split}; change --batch-size or --devices.")
     chosen = [device for process in range(processes) for device in jax.local_devices(process)[:devices]]
     return Mesh(np.array(chosen).reshape(1, -1), (SEED, BATCH))
@@ -93,22 +95,40 @@ def is_first_process() -> bool:
 
 
 def from_first_process(function: Callable[[], T]) -> T:
-    """Call a function in the first process; its result, a JSON value, or its UserError comes in all of them."""
+    """Call a function in the first process; its result, a JSON value, or its error comes in all of them."""
     if jax.process_count() == 1:
         return function()
     outcome: dict[str, Any] = {}
+    failure = None
     if is_first_process():
         try:
             outcome["result"] = function()
-        except UserError as error:
-            outcome["error"] = str(error)
+        except Exception as error:  # the others wait: whatever it is, they must hear of it
+            failure, outcome["error"] = error, str(error)
     text = np.frombuffer(json.dumps(outcome).encode(), np.uint8)
     length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
     text = multihost_utils.broadcast_one_to_all(np.resize(text, length))
     outcome = json.loads(np.asarray(text, np.uint8).tobytes())
+    if failure is not None:
+        raise failure
     if "error" in outcome:
         raise UserError(outcome["error"])
     return outcome["result"]
+
+
+@contextlib.contextmanager
+def all_or_none() -> Iterator[None]:
+    """If the block ends in a UserError in one process, as where a file is missing on one machine, it does in all."""
+    failure = None
+    try:
+        yield
+    except UserError as error:
+        failure = error
+    failed = largest_of_all(failure is not None)
+    if failure is not None:
+        raise failure
+    if failed:
+        raise UserError("Another process could not go on; its own message says why.")
 
 
 def largest_of_all(value: int) -> int:

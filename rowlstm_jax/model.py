@@ -148,7 +148,7 @@ def scan_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool = Fals
 
 def lstm_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool, segment: int | None) -> jax.Array:
     """`scan_over_time` of a `BasicLSTMCell`, by `lstm_scan`: the same outputs [B, T, H] from the same parameters."""
-    if not isinstance(cell, BasicLSTMCell):
+    if type(cell) is not BasicLSTMCell:  # a subclass may compute something else
         raise ValueError(f'recurrence="fused" computes a BasicLSTMCell; choose "scan" for {type(cell).__name__}.')
     carry = _initial_carry(cell, inputs)
     if cell.is_initializing():

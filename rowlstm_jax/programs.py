@@ -132,7 +132,7 @@ def compile_programs(
         out_shardings=NamedSharding(mesh, P()),
     )
     state = jax.eval_shape(init, np.uint32(0))
-    _require_memory(state, mesh)
+    _require_memory((state, train.images, train.labels), mesh)
     split = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
 
     @functools.partial(split, in_specs=(P(), P(), P(), P(), P(None, BATCH), P()), out_specs=P())
@@ -170,15 +170,15 @@ def _shapes(tree: Any, mesh: Mesh, spec: P) -> Any:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
 
-def _require_memory(state: TrainState, mesh: Mesh) -> None:
+def _require_memory(tree: Any, mesh: Mesh) -> None:
     """Refuse what can't be allocated: on a CPU, waiting for such an array does not fail but hangs."""
-    copies = sum(device.platform == "cpu" for device in mesh.local_devices) or 1
-    needed = copies * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    copies = sum(device.platform == "cpu" for device in mesh.local_devices)
+    needed = copies * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
     free = psutil.virtual_memory().available
     if needed > free:
         raise UserError(
-            f"Parameters and optimiser state take {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free; "
-            "choose a smaller model, for example with --hidden."
+            f"Weights, optimiser state and data take {needed / 1e9:,.1f} GB on {copies} devices, and {free / 1e9:,.1f} "
+            "GB of memory are free; choose a smaller model, for example with --hidden, or fewer --devices."
         )
 
 

@@ -53,8 +53,9 @@ def lstm_scan(
       carry: (c, h), each [B, H].
       forget_bias: added to the bias of f.
       reverse: read from the last step to the first.
-      segment: recompute in the backward pass, this many steps at a time, instead of storing 6 H numbers a step: memory
-        for T / segment carries and one segment, for one more forward pass.
+      segment: recompute in the backward pass, this many steps at a time, instead of storing 7 H + F numbers a step:
+        besides inputs and outputs that needs the memory of T / segment carries and of one segment, and takes one more
+        forward pass.
       dtype: of the products, of what they read and of the outputs; None takes that of the arguments. c and the gates
         are float32, or wider if the arguments are.
 
@@ -70,7 +71,9 @@ def lstm_scan(
     forget = forget_bias * (jnp.arange(4 * hidden) // hidden == 2)
     parameters = kernel, bias + forget.astype(bias.dtype)
     inputs = jnp.flip(inputs, 0) if reverse else inputs
-    (c, h), outputs = _in_segments(parameters, inputs, jax.tree.map(_wide, carry), dtype, segment or len(inputs))
+    wide = jnp.promote_types(jnp.result_type(dtype, kernel, *carry), jnp.float32)
+    start = carry[0].astype(wide), carry[1].astype(wide)
+    (c, h), outputs = _in_segments(parameters, inputs.astype(dtype), start, dtype, segment or len(inputs))
     outputs = jnp.flip(outputs, 0) if reverse else outputs
     return (c.astype(carry[0].dtype), h.astype(carry[1].dtype)), outputs
 
@@ -183,10 +186,6 @@ def _recurrence_backward(dtype: Any, residuals: Any, cotangents: tuple[Carry, ja
 
 
 _recurrence.defvjp(_recurrence_forward, _recurrence_backward)
-
-
-def _wide(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _at(array: jax.Array, t: jax.Array) -> jax.Array:

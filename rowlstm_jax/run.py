@@ -17,9 +17,14 @@ import psutil
 
 from rowlstm_jax.config import FREE_ON_RESUME, Protocol, RunConfig, UserError, absolute, differences, to_json
 from rowlstm_jax.describe import describe
-from rowlstm_jax.devices import from_first_process, is_first_process
+from rowlstm_jax.devices import all_or_none, from_first_process, is_first_process, largest_of_all
 
 RUNS = Path("runs")
+
+# What a model says of how it computes, not of what: a resumed run may change it.
+WAYS_TO_COMPUTE = frozenset({"model.recurrence", "model.segment"})
+# What a resumed run may change, and processes must have in common all the same.
+SAME_IN_ALL_PROCESSES = ("steps", "log_every", "checkpoint_every", "devices", "resume", "profile", "recurrence")
 
 
 class Run:
@@ -56,6 +61,9 @@ class Run:
         Raises:
           UserError: it is in use, holds another run, nothing to resume, or a run that differs, or can't be written.
         """
+        settings = self._identity() | {name: getattr(self.config, name) for name in SAME_IN_ALL_PROCESSES}
+        if largest_of_all(from_first_process(lambda: settings) != settings):
+            raise UserError("The processes were started with different flags or programs; give all of them the same.")
         from_first_process(self._open)
         return self
 
@@ -105,7 +113,7 @@ class Run:
         """What a resumed run must have in common with the run that it resumes, as JSON values."""
         config = {name: value for name, value in to_json(self.config).items() if name not in FREE_ON_RESUME}
         protocol = {f"protocol.{name}": value for name, value in dataclasses.asdict(self.protocol).items()}
-        structure = {name: part for name, part in self.structure.items() if name.split(".")[-1] not in FREE_ON_RESUME}
+        structure = {name: part for name, part in self.structure.items() if name not in WAYS_TO_COMPUTE}
         return json.loads(json.dumps({"experiment": self.experiment, **config, **protocol, **structure}))
 
     def _check_resumable(self) -> None:
@@ -126,8 +134,9 @@ class Run:
 
     def claim(self) -> None:
         """Write config.json: from here on the run can be resumed, and it is the experiment's latest."""
-        if not is_first_process():
-            return
+        from_first_process(self._claim)
+
+    def _claim(self) -> None:
         write_json(self.directory / "config.json", {"config": to_json(self.config), "identity": self._identity()})
         if self.directory.parent == RUNS.absolute() / self.experiment:
             link = self.directory.parent / f".latest-{os.getpid()}"
@@ -140,9 +149,10 @@ class Run:
 
         A summary is removed if there are steps to take: it would speak of fewer.
         """
-        self.claim()
-        if not is_first_process():
-            return
+        from_first_process(lambda: self._begin(step))
+
+    def _begin(self, step: int) -> None:
+        self._claim()
         if step < self.config.steps:
             (self.directory / "summary.json").unlink(missing_ok=True)
         kept = [record for record in self.records() if record["step"] <= step]
@@ -189,7 +199,8 @@ class Run:
         """Add the wall time of the block to `seconds[name]`."""
         start = time.perf_counter()
         try:
-            yield
+            with all_or_none() if name in ("data", "compile", "checkpoint") else contextlib.nullcontext():
+                yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 

@@ -1,4 +1,4 @@
-"""One training step and one evaluation step, from value to value. Pure; train.py puts jit and donation on."""
+"""One training step and one evaluation step, from value to value. Pure; programs.py puts jit and donation on."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -76,7 +76,8 @@ def loss_fn(
       params: the parameters to differentiate by.
       state: names the model, and the step whose dropout masks are drawn.
       batch: B examples.
-      axis: under `jax.shard_map`, the mesh axis over which a larger batch is split evenly; B examples of it are here.
+      axis: under `jax.shard_map`, the mesh axis over which a larger batch, without padding, is split evenly; B
+        examples of it are here.
 
     Returns:
       What these examples add to the batch's loss in nats, float32 [], and their sums and counts.

@@ -132,7 +132,7 @@ def _train(
 ) -> tuple[TrainState, Evaluation | None]:
     """Train to the last step; returns its state and, if there was a step to take, its validation."""
     config, step, validation = run.config, int(state.step), None
-    first_step, untraced, began = step, config.profile, time.perf_counter()
+    first_step, trace_wanted, began = step, config.profile, time.perf_counter()
     with (
         jax.transfer_guard("disallow"),
         tqdm(total=config.steps, initial=step, unit="step", disable=None) as bar,
@@ -143,8 +143,8 @@ def _train(
                 raise InterruptedRun(_how_to_go_on(run, step), signum)
             stop = _next_stop(config, step, programs.steps_per_dispatch)
             # The first dispatch is not like the others, so the second is traced, if there is one.
-            traced = untraced and (step > first_step or stop == config.steps)
-            untraced = untraced and not traced
+            traced = trace_wanted and (step > first_step or stop == config.steps)
+            trace_wanted = trace_wanted and not traced
             with run.phase("train"), run.trace() if traced else contextlib.nullcontext():
                 indices = batch_indices(config.seed, len(data.train), config.batch_size, step, stop - step)
                 state, metrics = programs.train(state, metrics, indices)

@@ -66,8 +66,8 @@ def test_differences_show_both_values_and_what_is_absent():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"coordinator": "host:1"}, "go together"),
-        ({"distributed": True, "num_processes": 2}, "go together"),
+        ({"coordinator": "host:1"}, "are given together"),
+        ({"distributed": True, "num_processes": 2}, "are given together"),
         ({"coordinator": "host", "num_processes": 2, "process_id": 0}, "--coordinator is host; it must be host:port"),
         ({"coordinator": "host:1", "num_processes": 2, "process_id": 2}, "--process-id is 2 of --num-processes 2"),
         ({"coordinator": "host:1", "num_processes": 2, "process_id": -1}, "--process-id is -1 of --num-processes 2"),

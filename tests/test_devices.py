@@ -5,14 +5,13 @@ from jax.sharding import PartitionSpec
 
 from rowlstm_jax import console
 from rowlstm_jax.config import RunConfig, UserError
-from rowlstm_jax.devices import cores, from_first_process, join, largest_of_all, make_mesh, place, start
+from rowlstm_jax.devices import all_or_none, cores, from_first_process, join, largest_of_all, make_mesh, place, start
 
 
 @pytest.fixture
 def two_processes(monkeypatch):
     """JAX as the first of two processes sees it, as far as a mesh asks."""
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(jax, "local_device_count", lambda: 2)
     monkeypatch.setattr(jax, "local_devices", lambda process: jax.devices()[2 * process : 2 * process + 2])
 
 
@@ -27,7 +26,7 @@ def test_by_default_a_batch_is_split_over_the_most_devices_that_divide_it(batch_
     ("batch_size", "asked_for", "message"),
     [
         (100, 3, "A batch of 100 can't be split over 3 devices; change --batch-size or --devices."),
-        (100, 5, "--devices is 5, and this process has 4 (cpu)."),
+        (100, 5, "--devices is 5, and there are 4 (cpu); ask for fewer."),
     ],
 )
 def test_devices_that_can_not_be_had_are_refused(batch_size, asked_for, message):
@@ -36,12 +35,28 @@ def test_devices_that_can_not_be_had_are_refused(batch_size, asked_for, message)
     assert str(error.value) == message
 
 
+def test_no_process_is_asked_for_more_devices_than_it_has(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "local_devices", lambda process: jax.devices()[3 * process : 3 * process + 3])
+    assert list(make_mesh(100).devices.flat) == [jax.devices()[0], jax.devices()[3]], "the second has one only"
+
+
+def test_an_error_of_one_process_ends_all(monkeypatch):
+    with all_or_none():
+        pass
+    with pytest.raises(UserError, match="mine"), all_or_none():
+        raise UserError("mine")
+    monkeypatch.setattr("rowlstm_jax.devices.largest_of_all", lambda value: 1)
+    with pytest.raises(UserError, match="Another process could not go on"), all_or_none():
+        pass
+
+
 def test_every_process_gives_the_mesh_as_many_devices(two_processes):
     assert list(make_mesh(100, 1).devices.flat) == [jax.devices()[0], jax.devices()[2]]
     assert make_mesh(100).size == 4
     with pytest.raises(UserError, match="A batch of 6 can't be split over 2 devices in each of 2 processes"):
         make_mesh(6, 2)
-    with pytest.raises(UserError, match="A batch of 7 can't be split over 1 devices in each of 2 processes"):
+    with pytest.raises(UserError, match="A batch of 7 can't be split over 1 device in each of 2 processes"):
         make_mesh(7)
 
 

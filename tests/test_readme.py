@@ -11,8 +11,16 @@ from pathlib import Path
 import tyro
 
 from experiments import mnist_rows
+from experiments.benchmarks.machine import QUIET
 
 ROOT = Path(__file__).parents[1]
+# The columns of the table of speeds: B, T, F, H.
+MEASUREMENTS = {
+    "base": (100, 28, 28, 128),
+    "b512": (512, 28, 28, 128),
+    "h512": (100, 28, 28, 512),
+    "t784": (100, 784, 1, 128),
+}
 README = (ROOT / "README.md").read_text()
 
 
@@ -45,9 +53,9 @@ def test_every_other_command_runs(tmp_path):
 def test_the_flags_of_several_processes_are_flags():
     """What starts them is not here; test_experiments.py starts two with the flags of the last two lines."""
     lines = blocks("sh")[3].splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
-        flags = line.split("python -m experiments.mnist_rows ")[1].split()
+        flags = line.partition("#")[0].split("python -m experiments.mnist_rows ")[1].split()
         assert tyro.cli(mnist_rows.Config, args=flags).distributed
 
 
@@ -69,6 +77,32 @@ def test_the_results_are_those_of_the_stored_runs():
         values = [100 * summary[key] for summary in summaries]
         figure = f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} %"
         assert f"| `mnist_rows` | {row} | {figure} |" in README
+
+
+def test_the_speeds_are_those_of_the_stored_measurements():
+    measured = [json.loads((ROOT / f"experiments/results/train_step/{name}.json").read_text()) for name in MEASUREMENTS]
+    assert all(measurement["machine"]["used_by_others"] <= QUIET for measurement in measured)
+    settings = [measurement["settings"] for measurement in measured]
+    sizes = [(s["batch_size"], s["time_steps"], s["features"], s["hidden"], s["dtype"]) for s in settings]
+    assert sizes == [(*size, "float32") for size in MEASUREMENTS.values()]
+    for position, row in enumerate(measured[0]["rows"]):
+        rows = [measurement["rows"][position] for measurement in measured]
+        assert {other["name"] for other in rows} == {row["name"]}
+        if row["median_ms"] is not None:
+            cells = [f"{other['median_ms']:.3g} ({other['ratio_to_torch']:.2f})" for other in rows]
+            assert re.search(rf"^\| .*`{row['name']}`.* \| {re.escape(' | '.join(cells))} \|$", README, re.M), cells
+
+
+def test_the_other_figures_are_those_of_the_stored_measurements():
+    startup = json.loads((ROOT / "experiments/results/startup/mnist_rows.json").read_text())
+    (first,) = [row for row in startup["rows"] if row["name"] == "first step logged"]
+    assert f"times a start by phase: {first['warm']:.2f} s" in README
+    assert f"logged, {first['cold']:.2f} s if nothing has been compiled yet" in README
+    bfloat16 = json.loads((ROOT / "experiments/results/train_step/bfloat16.json").read_text())["rows"]
+    times = {row["name"]: row["median_ms"] for row in bfloat16}
+    assert f"torch is faster: {times['torch']:.2f} ms against {times['rowlstm_jax']:.2f}" in README
+    for path in (ROOT / "experiments/results/mnist_rows").glob("*.json"):
+        assert round(json.loads(path.read_text())["timing"]["share_of_loop_in_steps"], 2) == 0.92
 
 
 def test_the_map_names_every_module_and_every_link_leads_somewhere():

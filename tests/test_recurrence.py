@@ -191,6 +191,19 @@ def test_a_model_reads_the_same_parameters_either_way(fields):
     chex.assert_trees_all_close(*logits, rtol=1e-5, atol=1e-5)
 
 
-def test_the_fused_model_refuses_cells_that_it_does_not_know():
-    with pytest.raises(ValueError, match="GRUCell"):
-        SequenceClassifier(nn.GRUCell(3), 2, recurrence="fused").init(jax.random.key(0), jnp.zeros((1, 2, 3)))
+class Subclass(BasicLSTMCell):
+    """May compute something else."""
+
+
+@pytest.mark.parametrize("cell", [nn.GRUCell, Subclass])
+def test_the_fused_model_refuses_cells_that_it_does_not_know(cell):
+    with pytest.raises(ValueError, match=cell.__name__):
+        SequenceClassifier(cell(3), 2, recurrence="fused").init(jax.random.key(0), jnp.zeros((1, 2, 3)))
+
+
+def test_pixels_may_be_read_as_they_are():
+    given = arguments()
+    given["inputs"] = np.random.default_rng(2).integers(0, 5, (T, B, F), dtype=np.uint8)
+    gradient = jax.grad(lambda kernel, given: loss(lstm_scan, given | {"kernel": kernel}))
+    floats = given | {"inputs": given["inputs"].astype(np.float32)}
+    chex.assert_trees_all_equal(gradient(given["kernel"], given), gradient(given["kernel"], floats))

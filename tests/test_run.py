@@ -181,6 +181,17 @@ def test_where_a_run_lives_and_how_often_it_reports_may_change(make_run, tmp_pat
     assert json.loads((run.directory / "config.json").read_text())["config"]["steps"] == 99
 
 
+def test_a_schedule_that_depends_on_the_steps_is_part_of_a_run(make_run):
+    def schedule(steps):
+        return lambda count: count / steps
+
+    first, more = make_run(), make_run(resume=True, steps=20)
+    with Run("tiny", first.config, first.protocol, model=None, optimizer=schedule(12)) as run:
+        run.claim()
+    with pytest.raises(UserError, match=r"optimizer.steps was 12 and is now 20"):
+        Run("tiny", more.config, more.protocol, model=None, optimizer=schedule(20)).__enter__()
+
+
 def test_writing_events_does_not_import_torch(tmp_path):
     """In a process of its own, where nothing else has imported it; a torch that raises stands in for the real one."""
     (tmp_path / "torch.py").write_text("raise AssertionError('imported')")

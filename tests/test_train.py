@@ -2,11 +2,13 @@ import os
 import shutil
 import signal
 
+import chex
 import jax
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import pytest
+from conftest import PROTOCOL
 
 from rowlstm_jax.cells import BasicLSTMCell
 from rowlstm_jax.config import InterruptedRun, NonFiniteError, Protocol, UserError
@@ -100,6 +102,18 @@ def test_a_finished_run_may_be_trained_further(make_run, tiny_model, tiny_data):
     assert extended[0] == train(make_run("at once", steps=20), tiny_model, tiny_data)[0]
 
 
+def test_a_run_may_go_on_with_the_other_recurrence_and_other_devices(make_run, tiny_model, tiny_data):
+    undisturbed = train(make_run("undisturbed"), tiny_model, tiny_data)[2].state.params
+    train(make_run(steps=5), tiny_model, tiny_data)
+    fused = tiny_model.clone(recurrence="fused", segment=2, dropout=0.3)
+    config = make_run(resume=True, recurrence="fused").config
+    resumed = train(Run("tiny", config, PROTOCOL, model=fused), fused, tiny_data)[2]
+    assert resumed.steps_taken == 7
+    chex.assert_trees_all_close(resumed.state.params, undisturbed, rtol=1e-4, atol=1e-5)
+    one_device = train(make_run(resume=True, devices=1, steps=13), tiny_model, tiny_data)[2]
+    assert one_device.steps_taken == 1
+
+
 def test_resuming_a_finished_run_only_evaluates_it(make_run, tiny_model, tiny_data):
     finished = train(make_run(), tiny_model, tiny_data)
     again = train(make_run(resume=True), tiny_model, tiny_data)
@@ -133,7 +147,7 @@ def test_a_finished_run_without_its_checkpoints_is_left_alone(make_run, tiny_mod
 def test_a_model_larger_than_the_memory_is_refused(make_run, tiny_model, tiny_data):
     huge = tiny_model.clone(cell=BasicLSTMCell(10**7))
     with (
-        pytest.raises(UserError, match=r"take [\d,.]+ GB, and [\d,.]+ GB of memory are free; choose"),
+        pytest.raises(UserError, match=r"take [\d,.]+ GB on 2 devices, and [\d,.]+ GB of memory are free; choose"),
         make_run() as run,
     ):
         fit(run, huge, OPTIMIZER, tiny_data)

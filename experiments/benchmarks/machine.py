@@ -15,6 +15,7 @@ from rowlstm_jax.config import absolute
 from rowlstm_jax.devices import cores
 from rowlstm_jax.run import write_json
 
+QUIET = 0.05  # above this share, other processes have slowed some systems more than others
 PACKAGES = ("rowlstm_jax", "jax", "jaxlib", "flax", "optax", "torch", "dm-haiku", "equinox", "keras", "numpy")
 
 
@@ -65,7 +66,7 @@ def _processor() -> str:
 def write(config: BenchmarkConfig, rows: list[dict[str, Any]], meanwhile: Meanwhile) -> None:
     """Say how busy the machine was; write that, the rows, the flags and the machine to the file, if there is one."""
     share = meanwhile.share()
-    print(f"Other processes used {100 * share:.0f} % of the machine meanwhile{': measure again' * (share > 0.1)}.")
+    print(f"Other processes used {100 * share:.0f} % of the machine meanwhile{': measure again' * (share > QUIET)}.")
     if config.json is not None:
         settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(config).items()}
         machine = {**describe(), "used_by_others": round(share, 3)}

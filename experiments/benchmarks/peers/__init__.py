@@ -51,7 +51,7 @@ def build(name: str, problem: Problem, devices: int | None) -> Any:
       devices: how many the batch is split over, by the systems that can; None for the most that divide it.
 
     Returns:
-      A `problem.Trainer`, or, of a system that computes no loss, one with `steps` only.
+      A `trainer.Trainer`, or, of a system that computes no loss, one with `steps` only.
 
     Raises:
       ModuleNotFoundError: its library is not installed.

@@ -1,4 +1,4 @@
-"""This repository's classifier, trained as its runs train it: many steps in a dispatch."""
+"""This repository's classifier, in the compiled steps of its runs: up to a hundred in a dispatch, nothing logged."""
 
 from typing import Literal
 
