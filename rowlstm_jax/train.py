@@ -70,9 +70,11 @@ def fit(run: Run, model: nn.Module, optimizer: optax.GradientTransformation, dat
         )
     mesh = make_mesh(config.batch_size, config.devices)
     console.show_devices(mesh, config.batch_size)
-    if not config.resume:
-        run.claim()
-    with _stop_signals() as received, Checkpoints(run.directory / "checkpoints") as checkpoints:
+    with contextlib.ExitStack() as stack:
+        received = stack.enter_context(_stop_signals())
+        if not config.resume:
+            run.claim()
+        checkpoints = stack.enter_context(Checkpoints(run.directory / "checkpoints"))
         with run.phase("compile"):
             steps_per_dispatch = min(config.log_every, config.steps, MAX_STEPS_PER_DISPATCH)
             order = ORDERS[run.protocol.order]
