@@ -120,7 +120,7 @@ def _recurrence(dtype: Any, parameters: Parameters, inputs: jax.Array, carry: Ca
 
 def _recurrence_forward(dtype: Any, parameters: Parameters, inputs: jax.Array, carry: Carry) -> tuple[Any, Any]:
     last, reads, saved = _forward(dtype, parameters, inputs, carry, save=True)
-    return (last, reads[1:, :, inputs.shape[-1] :]), (parameters, inputs, carry, reads, saved)
+    return (last, reads[1:, :, inputs.shape[-1] :]), (parameters, reads, saved)
 
 
 def _forward(
@@ -160,9 +160,9 @@ def _forward(
 
 
 def _recurrence_backward(dtype: Any, residuals: Any, cotangents: tuple[Carry, jax.Array]) -> tuple[Any, ...]:
-    (kernel, bias), inputs, carry, reads, (factors, slopes) = residuals
+    (kernel, bias), reads, (factors, slopes) = residuals
     (dc, dh), doutputs = cotangents
-    steps, batch, features = inputs.shape
+    (steps, batch, _), features = factors.shape, len(kernel) - dh.shape[-1]
     # Transposed once: without the barrier XLA makes the transposition part of every step's product.
     to_inputs = kernel[:features].astype(dtype).T
     to_hidden = jax.lax.optimization_barrier(kernel[features:].astype(dtype).T)
@@ -182,7 +182,7 @@ def _recurrence_backward(dtype: Any, residuals: Any, cotangents: tuple[Carry, ja
     dkernel = jnp.matmul(reads[:-1].reshape(steps * batch, -1).T, rows, preferred_element_type=dc.dtype)
     dparameters = dkernel.astype(kernel.dtype), rows.sum(axis=0, dtype=dc.dtype).astype(bias.dtype)
     dinputs = jnp.matmul(rows, to_inputs, preferred_element_type=dc.dtype)
-    return dparameters, dinputs.reshape(inputs.shape).astype(inputs.dtype), (dc, dh.astype(carry[1].dtype))
+    return dparameters, dinputs.reshape(steps, batch, features).astype(dtype), (dc, dh)
 
 
 _recurrence.defvjp(_recurrence_forward, _recurrence_backward)
