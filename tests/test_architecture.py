@@ -25,7 +25,7 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 
 # The only module that may import a package; everything else goes through it.
 ONLY = {
-    "matplotlib": "rowlstm_jax/plots.py",
+    "matplotlib": "rowlstm_jax/plots/",
     "orbax": "rowlstm_jax/checkpoint.py",
     "rich": "rowlstm_jax/console.py",
     "tensorboardX": "rowlstm_jax/run.py",
@@ -64,7 +64,8 @@ def test_each_heavy_package_has_one_importer(package):
     importers = {
         str(path.relative_to(ROOT)) for path in SOURCES if package in {name.split(".")[0] for name in imports(path)}
     }
-    assert importers == {ONLY[package]}
+    assert importers
+    assert all(importer.startswith(ONLY[package]) for importer in importers), importers
 
 
 def test_scan_over_time_is_written_once():

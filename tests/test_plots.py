@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from rowlstm_jax import plots
+from rowlstm_jax.plots import style
 
 DIGITS = [str(digit) for digit in range(10)]
 RECORDS = [{"step": step, "loss": 2.0 / step, "accuracy": 1.0 - 0.9 / step} for step in range(1, 41)]
@@ -55,28 +56,28 @@ def test_curves_draws_both_series_when_both_are_recorded(tmp_path):
     picture = pixels(tmp_path / "curves.png")
     assert picture.shape == (408, 1080, 3)
     for panel in np.split(picture, 2, axis=1):
-        assert has_colour(panel, plots.VERMILION)
-        assert has_colour(panel, plots.LIGHT_BLUE)
+        assert has_colour(panel, style.VERMILION)
+        assert has_colour(panel, style.LIGHT_BLUE)
 
 
 def test_curves_leaves_out_what_no_record_has(tmp_path):
     plots.curves(tmp_path / "curves.png", RECORDS)
     picture = pixels(tmp_path / "curves.png")
-    assert has_colour(picture, plots.LIGHT_BLUE)
-    assert not has_colour(picture, plots.VERMILION), "a validation curve, or its legend, without validation"
+    assert has_colour(picture, style.LIGHT_BLUE)
+    assert not has_colour(picture, style.VERMILION), "a validation curve, or its legend, without validation"
 
     validation_only = [{"step": 10, "validation_loss": 0.5, "validation_accuracy": 0.8}]
     plots.curves(tmp_path / "curves.png", validation_only)
     picture = pixels(tmp_path / "curves.png")
-    assert has_colour(picture, plots.VERMILION)
-    assert not has_colour(picture, plots.LIGHT_BLUE)
+    assert has_colour(picture, style.VERMILION)
+    assert not has_colour(picture, style.LIGHT_BLUE)
 
 
 def test_curves_of_a_run_without_records_is_empty_axes(tmp_path):
     plots.curves(tmp_path / "curves.png", [])
     picture = pixels(tmp_path / "curves.png")
     assert len(np.unique(picture)) > 1
-    assert not has_colour(picture, plots.LIGHT_BLUE)
+    assert not has_colour(picture, style.LIGHT_BLUE)
 
 
 def test_accuracy_range_shows_every_validation_point_but_not_the_climb_from_chance():

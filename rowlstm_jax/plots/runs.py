@@ -1,41 +1,18 @@
-"""Pictures of a run, one PNG a function. The only import of matplotlib: the object interface, so no pyplot state."""
+"""Pictures of a run: its samples, its curves, its errors."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
-# One a logged step, as in metrics.jsonl: each has "step", and none need have the rest.
-Records = Sequence[Mapping[str, float]]
-
-LIGHT_BLUE, VERMILION = "#8FC1DE", "#D55E00"  # after Okabe and Ito: colour-blind readers tell them apart
-SYSTEMS = (VERMILION, "#0072B2", "#009E73", "#CC79A7")  # theirs too
-GROWING = {
-    "time_steps": "time steps T",
-    "hidden": "hidden units H",
-    "batch_size": "batch size B",
-    "devices": "devices D",
-}
-
-_styled = matplotlib.rc_context(  # layouts are fixed: a tight or a constrained one would lay every figure out twice
-    {
-        "axes.spines.right": False,
-        "axes.spines.top": False,
-        "font.size": 9,
-        "grid.color": "0.9",
-        "legend.frameon": False,
-        "savefig.dpi": 120,
-    }
-)
+from rowlstm_jax.plots.style import LIGHT_BLUE, VERMILION, Records, styled
 
 
-@_styled
+@styled
 def samples(
     path: Path, images: np.ndarray, labels: np.ndarray, indices: Sequence[int], class_names: Sequence[str]
 ) -> None:
@@ -69,7 +46,7 @@ def samples(
     figure.savefig(path)
 
 
-@_styled
+@styled
 def curves(path: Path, records: Records) -> None:
     """Draw loss (logarithmic where it spans a decade) and accuracy over the steps, of minibatches and on validation.
 
@@ -114,7 +91,7 @@ def accuracy_range(records: Records) -> tuple[float, float]:
     return max(0.0, min(shown) - margin), max(shown) + margin
 
 
-@_styled
+@styled
 def confusion_matrix(path: Path, labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str]) -> None:
     """Draw how many examples of each class were taken for each, shaded by the logarithm so that few errors show.
 
@@ -158,7 +135,7 @@ def confusion_counts(labels: np.ndarray, predictions: np.ndarray, num_classes: i
     return counts
 
 
-@_styled
+@styled
 def confident_errors(
     path: Path,
     images: np.ndarray,
@@ -204,31 +181,3 @@ def rank_errors(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """
     errors = np.flatnonzero(probabilities.argmax(axis=1) != labels)
     return errors[np.argsort(-probabilities[errors].max(axis=1), kind="stable")]
-
-
-@_styled
-def scaling(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Draw how the time of a training step grows with each size, both axes logarithmic, one panel a size.
-
-    Args:
-      path: the PNG to write.
-      rows: each has "axis" (a key of `GROWING`), "value", "name" of the system, and "median_ms", or None there.
-    """
-    figure = Figure(figsize=(9.0, 6.4))
-    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.08, top=0.97, wspace=0.2, hspace=0.25)
-    names = list(dict.fromkeys(row["name"] for row in rows))
-    for axes, (axis, label) in zip(figure.subplots(2, 2).flat, GROWING.items(), strict=True):
-        values = sorted({row["value"] for row in rows if row["axis"] == axis})
-        for name, colour in zip(names, SYSTEMS, strict=False):
-            mine = [row for row in rows if (row["axis"], row["name"]) == (axis, name) and row["median_ms"] is not None]
-            axes.plot(
-                [row["value"] for row in mine], [row["median_ms"] for row in mine], ".-", color=colour, label=name
-            )
-        axes.set(xlabel=label, ylabel="ms a training step", xscale="log", yscale="log")
-        axes.set_xticks(values, [f"{value:,}" for value in values])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.grid(True)
-        axes.legend()
-    figure.savefig(path)

@@ -1,4 +1,4 @@
-"""Recurrent cells, all of them Flax `nn.RNNCellBase`: `(carry, x_t) -> (carry, y_t)`."""
+"""LSTM cells."""
 
 from collections.abc import Mapping
 

@@ -1,0 +1,22 @@
+"""What all pictures have in common: matplotlib's object interface, so no pyplot state, and one style."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+
+# One a logged step, as in metrics.jsonl: each has "step", and none need have the rest.
+Records = Sequence[Mapping[str, float]]
+
+LIGHT_BLUE, VERMILION = "#8FC1DE", "#D55E00"  # after Okabe and Ito: colour-blind readers tell them apart
+SYSTEMS = (VERMILION, "#0072B2", "#009E73", "#CC79A7")  # theirs too
+
+styled = matplotlib.rc_context(  # layouts are fixed: a tight or a constrained one would lay every figure out twice
+    {
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "font.size": 9,
+        "grid.color": "0.9",
+        "legend.frameon": False,
+        "savefig.dpi": 120,
+    }
+)
