@@ -3,10 +3,11 @@
     python -m experiments.mnist_rows --seed 0
 
 28 time steps of 28 pixels, 128 units, forget bias 1.0, readout from the last hidden state, Adam at 0.001, 999 batches
-of 100; the first 5,000 training images in file order are validation.
+of 100; the first 5,000 training images in file order are validation. `--cell` and `--protocol` change what reads and
+what is read; `--num-seeds 5` trains five seeds at once.
 
 Expected: 96.82 +- 0.19 % on the 10,000 test images over seeds 0-4 (the notebook: 124 of the first 128, one run), in
-about 15 s on two cores of an AMD EPYC with AVX-512.
+about 15 s a seed on two cores of an AMD EPYC with AVX-512.
 """
 
 import dataclasses
@@ -14,21 +15,22 @@ import dataclasses
 import flax.linen as nn
 import optax
 
-from rowlstm_jax import cli, report
-from rowlstm_jax.cells import BasicLSTMCell
-from rowlstm_jax.config import Protocol, RunConfig
-from rowlstm_jax.data import load, split
+from rowlstm_jax import cells, cli, protocols, report
+from rowlstm_jax.config import RunConfig
 from rowlstm_jax.model import SequenceClassifier
+from rowlstm_jax.recipe import Recipe
 from rowlstm_jax.run import Run
 from rowlstm_jax.train import fit
-
-PROTOCOL = Protocol(name="notebook-rows", dataset="mnist", validation_examples=5_000, order="rows", selection="last")
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(RunConfig):
     """Classify MNIST digits read row by row with an LSTM."""
 
+    cell: str = "lstm"
+    """The recurrent cell: a key of `rowlstm_jax.cells.CELLS`."""
+    protocol: str = "notebook"
+    """What is read, in which order: a key of `rowlstm_jax.protocols.PROTOCOLS`."""
     steps: int = 999
     batch_size: int = 100
     learning_rate: float = 1e-3
@@ -39,19 +41,17 @@ class Config(RunConfig):
 
 def main(config: Config) -> None:
     model = SequenceClassifier(
-        BasicLSTMCell(config.hidden, forget_bias=1.0),
+        cells.make(config.cell, config.hidden),
         num_classes=10,
         recurrence=config.recurrence,
         # The notebook's readout starts as N(0, 1), weights and biases both.
         kernel_init=nn.initializers.normal(1.0),
         bias_init=nn.initializers.normal(1.0),
     )
-    optimizer = optax.adam(config.learning_rate)
-    with Run("mnist_rows", config, PROTOCOL, model=model, optimizer=optimizer) as run:
-        with run.phase("data"):
-            data = split(load(PROTOCOL.dataset, config.data_dir, config.local_files), PROTOCOL.validation_examples)
-        report.show_data(data)
-        fitted = fit(run, model, optimizer, data)
+    recipe = Recipe(model, optax.adam(config.learning_rate))
+    with Run("mnist_rows", config, protocols.find(config.protocol), recipe) as run:
+        data = report.load_data(run)
+        fitted = fit(run, data)
         report.finish(run, fitted, data, reference="0.96875 on the first 128 test images in the notebook, one run")
 
 

@@ -6,27 +6,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import LatestN
 
 from rowlstm_jax.config import UserError
-
-SCORE = "validation_accuracy"
 
 
 class Checkpoints:
     """The checkpoints in a folder, saved asynchronously; a context manager, which waits for the last save.
 
-    The two latest are kept, and the best by validation accuracy (the later of equals).
+    The two latest are kept: the second latest is what remains if the latest turns out to be damaged.
     """
 
     def __init__(self, directory: Path):
-        # The second latest is what remains if the latest turns out to be damaged.
-        policy = AnyPreservationPolicy([LatestN(n=2), BestN(get_metric_fn=_score, n=1)])
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy,
-            best_fn=_score,
-            cleanup_tmp_directories=True,
-        )
+        options = ocp.CheckpointManagerOptions(preservation_policy=LatestN(n=2), cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(directory, options=options)
 
     def __enter__(self) -> "Checkpoints":
@@ -42,35 +34,27 @@ class Checkpoints:
         """The step of the newest checkpoint; None where there is none."""
         return self._manager.latest_step()
 
-    @property
-    def best_step(self) -> int | None:
-        """The step of the checkpoint with the highest validation accuracy; None where there is no checkpoint."""
-        self._manager.wait_until_finished()
-        return self._manager.best_step()
-
-    def save(self, step: int, tree: Any, validation_accuracy: float | None) -> None:
+    def save(self, step: int, tree: Any) -> None:
         """Copy the tree to the host and write it in the background; the caller may donate its buffers at once.
 
         Args:
           step: not below the latest step; of that one, nothing more is saved.
           tree: arrays, typed PRNG keys among them.
-          validation_accuracy: what `best_step` compares; None, for a step that was not evaluated, is below all others.
         """
         if step == self.latest_step:
             return
-        scores = {} if validation_accuracy is None else {SCORE: validation_accuracy}
         args = ocp.args.Composite(state=ocp.args.StandardSave(_without_keys(tree)))
         # Orbax copies from the device in a way that JAX counts as implicit.
         with jax.transfer_guard_device_to_host("allow"):
-            self._manager.save(step, args=args, metrics=scores)
+            self._manager.save(step, args=args)
 
-    def restore(self, step: int, like: Any, sharding: jax.sharding.Sharding) -> Any:
+    def restore(self, step: int, like: Any) -> Any:
         """Read a checkpoint, whatever devices it was saved from.
 
         Args:
           step: one of the kept steps.
-          like: a tree of the same structure, shapes and dtypes (arrays or `jax.ShapeDtypeStruct`).
-          sharding: where its arrays shall lie.
+          like: a tree of the same structure, shapes and dtypes, arrays or `jax.ShapeDtypeStruct`, whose shardings say
+            where the arrays shall lie.
 
         Returns:
           The tree, its arrays bit for bit as they were saved.
@@ -79,7 +63,8 @@ class Checkpoints:
           UserError: its files are damaged, or hold another tree.
         """
         target = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            lambda leaf, bits: jax.ShapeDtypeStruct(bits.shape, bits.dtype, sharding=leaf.sharding),
+            like,
             jax.eval_shape(_without_keys, like),
         )
         try:
@@ -91,10 +76,6 @@ class Checkpoints:
                 "move it away to go on from the one before."
             ) from error
         return jax.tree.map(_with_key, like, restored["state"])
-
-
-def _score(scores: dict[str, float]) -> float:
-    return scores.get(SCORE, -1.0)
 
 
 def _is_key(leaf: Any) -> bool:

@@ -13,11 +13,12 @@ import tyro
 from rowlstm_jax import devices
 from rowlstm_jax.config import InterruptedRun, RunConfig, StartConfig, UserError
 
-ConfigT = TypeVar("ConfigT", bound=StartConfig)
+ConfigT = TypeVar("ConfigT")
+Positional = tyro.conf.Positional  # marks a field that is given without its flag
 
 
 def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn:
-    """Read the flags, start JAX, call `main` and leave the process.
+    """Read the flags, start JAX if they are those of a `StartConfig`, call `main` and leave the process.
 
     The exit status is 0 after a finished run, 2 after a user's mistake, 1 after a run that failed, and 128 plus the
     signal's number after a signal that the run survived: 130 for Ctrl-C, 143 for SIGTERM.
@@ -28,7 +29,8 @@ def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn
         config = tyro.cli(
             config_type, prog=f"python -m {spec.name}" if spec else None, config=(tyro.conf.FlagCreatePairsOff,)
         )
-        devices.start(config)
+        if isinstance(config, StartConfig):
+            devices.start(config)
         if isinstance(config, RunConfig):
             devices.join(config)
         silent = isinstance(config, RunConfig) and config.distributed and not devices.is_first_process()

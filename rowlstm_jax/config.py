@@ -1,8 +1,6 @@
 """What a run is: frozen dataclasses, checked before JAX starts. Standard library only."""
 
 import dataclasses
-import hashlib
-import json
 import math
 import os
 import re
@@ -67,7 +65,9 @@ class RunConfig(StartConfig):
     """
 
     seed: int = 0
-    """Seed of the initial weights, the data order and dropout: a whole number from 0 to 2**32 - 1."""
+    """Seed of the initial weights, the data order, augmentation and dropout: a whole number from 0 to 2**32 - 1."""
+    num_seeds: int = 1
+    """How many independent runs, with consecutive seeds from --seed on, to train at once."""
     steps: int = 1000
     """Training steps in all; may be raised when a run is resumed, unless the optimiser's schedule depends on it."""
     batch_size: int = 100
@@ -76,8 +76,10 @@ class RunConfig(StartConfig):
     """The optimiser's step size."""
     hidden: int = 128
     """Units of the recurrent cell."""
-    recurrence: Literal["fused", "scan"] = "fused"
-    """How the LSTM's recurrence is computed: by `lstm_scan`, or by nn.scan over the cell, which defines it."""
+    recurrence: Literal["auto", "fused", "scan"] = "auto"
+    """How the recurrence is computed: by `lstm_scan`, for the LSTM, or by nn.scan over the cell, which defines it."""
+    memory_health: bool = False
+    """Log how far back gradients reach, how many gates are saturated and how long the cell remembers."""
     log_every: int = 10
     """Steps between two log lines."""
     eval_every: int = 500
@@ -89,7 +91,7 @@ class RunConfig(StartConfig):
     local_files: Path | None = dataclasses.field(default_factory=_local_files)
     """Folder that holds <dataset>/ with the original .gz files; by default $ROWLSTM_LOCAL_FILES."""
     run_dir: Path | None = None
-    """Folder of this run; by default a new one, runs/<experiment>/<UTC time>-seed<seed>."""
+    """Folder of this run; by default a new one, runs/<experiment>/<UTC time>-seed<seed>, or -seeds<first>-<last>."""
     resume: bool = False
     """Continue the run in --run-dir, or the experiment's latest run, from its last checkpoint."""
     profile: bool = False
@@ -107,12 +109,19 @@ class RunConfig(StartConfig):
         super().__post_init__()
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed is {self.seed}; it must be a whole number from 0 to {2**32 - 1}.")
+        if not 1 <= self.num_seeds <= 2**32 - self.seed:
+            raise UserError(f"--num-seeds is {self.num_seeds}; it must be from 1 to {2**32 - self.seed}.")
         for name in ("steps", "batch_size", "hidden", "log_every", "eval_every", "checkpoint_every"):
             if not 1 <= getattr(self, name) < 2**31:
                 raise UserError(f"{flag(name)} is {getattr(self, name)}; it must be from 1 to {2**31 - 1}.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UserError(f"--learning-rate is {self.learning_rate}; it must be a finite number above 0.")
         self._check_processes()
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of the run."""
+        return range(self.seed, self.seed + self.num_seeds)
 
     def _check_processes(self) -> None:
         given = [self.coordinator is not None, self.num_processes is not None, self.process_id is not None]
@@ -132,28 +141,8 @@ class RunConfig(StartConfig):
 # Fields that say where and how a run is computed and how often it reports, not what: a resumed run may change them.
 FREE_ON_RESUME = frozenset(
     {"steps", "log_every", "checkpoint_every", "data_dir", "local_files", "run_dir", "resume", "compilation_cache"}
-    | {"recurrence", "profile", "devices", "distributed", "coordinator", "num_processes", "process_id"}
+    | {"recurrence", "memory_health", "profile", "devices", "distributed", "coordinator", "num_processes", "process_id"}
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Protocol:
-    """What a published number depends on besides the model and its training: two results of one protocol compare."""
-
-    name: str
-    dataset: str
-    """A key of `rowlstm_jax.data.DATASETS`."""
-    validation_examples: int
-    """The first so many training images in file order are held out; the others train."""
-    order: str
-    """The function of `rowlstm_jax.sequences` that turns an image into a sequence."""
-    selection: Literal["last", "best_validation"] = "last"
-    """Which weights the test set sees: the last step's, or those of the best evaluated step."""
-
-    def sha256(self) -> str:
-        """SHA-256 of the canonical JSON form (sorted keys, no spaces) of all fields."""
-        canonical = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def flag(field: str) -> str:

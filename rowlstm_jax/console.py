@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
-from rowlstm_jax.data import Examples
+from rowlstm_jax.data import Splits
 
 
 def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]], footer: Sequence[str] = ()) -> None:
@@ -23,27 +23,31 @@ def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object
     Console().print(table)
 
 
-def show_devices(mesh: jax.sharding.Mesh, batch_size: int) -> None:
-    """Say in a line how a batch is split."""
+def show_devices(mesh: jax.sharding.Mesh, batch_size: int, num_seeds: int) -> None:
+    """Say in a line how seeds and batches are split."""
     kind, processes = mesh.devices.flat[0].platform, jax.process_count()
     places = f"{mesh.size} {kind} device{'s' * (mesh.size > 1)}" + f" in {processes} processes" * (processes > 1)
     idle = jax.device_count() - mesh.size
     rest = f"; {idle} more stay{'s' * (idle == 1)} idle." if idle else "."
-    tqdm.write(f"Batches of {batch_size} on {places}{rest}")
+    seeds, each = f"{num_seeds} seeds, batches" if num_seeds > 1 else "Batches", mesh.shape["batch"]
+    split = f", each over {each}" if num_seeds > 1 else ""
+    tqdm.write(f"{seeds} of {batch_size}{split} on {places}{rest}")
 
 
-def show_splits(splits: dict[str, Examples]) -> None:
-    """Print the shapes and dtypes of the splits, by name."""
-    rows = [(name, part.images.shape, part.labels.shape, part.images.dtype) for name, part in splits.items()]
+def show_splits(data: Splits) -> None:
+    """Print the shapes and dtypes of the splits."""
+    image, dtype = data.train.images.shape[1:], data.train.images.dtype
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    rows = [(name, (len(part), *image), (len(part),), dtype) for name, part in parts.items()]
     show_table("Splits", ("split", "images", "labels", "dtype"), rows)
 
 
 def show_parameters(params: chex.ArrayTree) -> None:
-    """Print every parameter's name, shape, dtype and size, and the number of them all."""
+    """Print the name, shape, dtype and size of every parameter [S, ...] of one seed, and the number of them all."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     rows = [
-        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf.shape, leaf.dtype, leaf.size)
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf.shape[1:], leaf.dtype, leaf.size // len(leaf))
         for path, leaf in leaves
     ]
-    total = sum(leaf.size for _, leaf in leaves)
+    total = sum(row[-1] for row in rows)
     show_table("Parameters", ("name", "shape", "dtype", "size"), rows, ("total", "", "", f"{total:,}"))

@@ -53,31 +53,36 @@ def join(config: RunConfig) -> None:
             f"The processes of --distributed did not find each other ({reason}); start all of them within five "
             "minutes, under SLURM, Open MPI or Kubernetes or with --coordinator, --num-processes and --process-id."
         ) from error
-    make_mesh(config.batch_size, config.devices)  # a batch that can't be split is refused before the data are read
+    make_mesh(
+        config.batch_size, config.devices, config.num_seeds
+    )  # a batch that can't be split is refused before the data are read
 
 
-def make_mesh(batch_size: int, devices: int | None = None) -> Mesh:
-    """A mesh with the axes "seed", of size 1, and "batch", over the devices of all processes.
+def make_mesh(batch_size: int, devices: int | None = None, num_seeds: int = 1) -> Mesh:
+    """A mesh with the axes "seed" and "batch" over the devices of all processes: seeds are split first, then batches.
 
     Args:
-      batch_size: is split evenly.
-      devices: of each process; None takes the most that divide the batch.
+      batch_size: is split evenly along "batch".
+      devices: of each process; None takes the most that can be used.
+      num_seeds: are split evenly along "seed".
 
     Raises:
-      UserError: there are not so many, or they do not divide the batch.
+      UserError: there are not so many devices, or seeds and batch can't be split over them.
     """
     processes = jax.process_count()
     available = min(len(jax.local_devices(process)) for process in range(processes))
-    if devices is None:
-        fitting = [count for count in range(1, available + 1) if batch_size % (count * processes) == 0]
-        devices = max(fitting, default=1)
-    if devices > available:
+    if devices is not None and devices > available:
         raise UserError(f"--devices is {devices}, and there are {available} ({jax.default_backend()}); ask for fewer.")
-    if batch_size % (devices * processes):
-        split = f"{devices} device{'s' * (devices > 1)}" + f" in each of {processes} processes" * (processes > 1)
-        raise UserError(f"A batch of {batch_size} can't be split over {split}; change --batch-size or --devices.")
-    chosen = [device for process in range(processes) for device in jax.local_devices(process)[:devices]]
-    return Mesh(np.array(chosen).reshape(1, -1), (SEED, BATCH))
+    for each in range(available, 0, -1) if devices is None else [devices]:
+        total = each * processes
+        for seeds in range(min(total, num_seeds), 0, -1):
+            if total % seeds == num_seeds % seeds == batch_size % (total // seeds) == 0:
+                chosen = [device for process in range(processes) for device in jax.local_devices(process)[:each]]
+                return Mesh(np.array(chosen).reshape(seeds, -1), (SEED, BATCH))
+    used = devices or 1
+    split = f"{used} device{'s' * (used > 1)}" + f" in each of {processes} processes" * (processes > 1)
+    several = f" and {num_seeds} seeds" if num_seeds > 1 else ""
+    raise UserError(f"A batch of {batch_size}{several} can't be split over {split}; change --batch-size or --devices.")
 
 
 def place(tree: Any, mesh: Mesh, spec: PartitionSpec = PartitionSpec()) -> Any:  # noqa: B008, it is immutable

@@ -16,10 +16,10 @@ from rowlstm_jax.recurrence import lstm_scan
 class SequenceClassifier(nn.Module):
     """Recurrent layers over time and a linear readout.
 
-    Each layer scans a copy of `cell` over the time steps, which is the definition; `recurrence="fused"` computes the
-    same from the same parameters by `recurrence.lstm_scan`, for the cell that it knows. The readout sees the last
-    layer's output at the last step (`readout="last"`; for a backward reader, the step it reads last is t = 0) or its
-    mean over time ("mean").
+    Each layer scans a copy of `cell` over the time steps ("scan"), which is the definition; `recurrence.lstm_scan`
+    ("fused") computes the same from the same parameters, faster, for the one cell that it knows, `BasicLSTMCell`. The
+    readout sees the last layer's output at the last step (`readout="last"`; for a backward reader, the step it reads
+    last is t = 0) or its mean over time ("mean").
 
     Parameters: `layer_<n>_forward` (and `layer_<n>_backward`) hold the cell's own, `readout` has `kernel` [H, C] and
     `bias` [C]; H doubles with `bidirectional`.
@@ -37,7 +37,7 @@ class SequenceClassifier(nn.Module):
       num_layers: recurrent layers, 1 or more.
       bidirectional: a second copy of each layer reads from the last step to the first; outputs are concatenated.
       readout: "last" or "mean".
-      recurrence: "scan" or "fused".
+      recurrence: "scan", "fused", or "auto", which is "fused" for a `BasicLSTMCell` and "scan" for any other cell.
       segment: time steps that a fused backward pass recomputes at a time, to save memory; None stores them all.
       dropout: rate between layers while training, with a new mask at every time step; needs the rng "dropout".
       kernel_init: initialiser of the readout's kernel.
@@ -51,7 +51,7 @@ class SequenceClassifier(nn.Module):
     num_layers: int = 1
     bidirectional: bool = False
     readout: Literal["last", "mean"] = "last"
-    recurrence: Literal["scan", "fused"] = "scan"
+    recurrence: Literal["auto", "scan", "fused"] = "auto"
     segment: int | None = None
     dropout: float = 0.0
     kernel_init: Initializer = default_kernel_init
@@ -60,37 +60,39 @@ class SequenceClassifier(nn.Module):
     param_dtype: Dtype | None = None
 
     @nn.compact
-    def __call__(self, inputs: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(self, inputs: jax.Array, *, train: bool = False, over_time: bool = False) -> jax.Array:
         """Classify sequences.
 
         Args:
           inputs: [B, T, F].
           train: whether dropout is on.
+          over_time: classify what has been read so far, after every time step.
 
         Returns:
-          Logits [B, C].
+          Logits [B, C]; with `over_time` [B, T, C], at t those of a sequence that ends there.
 
         Raises:
           AssertionError: `inputs` does not have three axes.
-          ValueError: an attribute is outside its range.
+          ValueError: an attribute is outside its range, or `over_time` is asked of a bidirectional model.
         """
         chex.assert_rank(inputs, 3)
         if self.readout not in ("last", "mean"):
             raise ValueError(f'readout is {self.readout!r}; it must be "last" or "mean".')
-        if self.recurrence not in ("scan", "fused"):
-            raise ValueError(f'recurrence is {self.recurrence!r}; it must be "scan" or "fused".')
-        if self.recurrence == "fused" and not isinstance(self.cell, BasicLSTMCell):
-            raise ValueError(
-                f'recurrence="fused" computes a BasicLSTMCell; choose "scan" for {type(self.cell).__name__}.'
-            )
+        if self.recurrence not in ("auto", "scan", "fused"):
+            raise ValueError(f'recurrence is {self.recurrence!r}; it must be "auto", "scan" or "fused".')
         if self.num_layers < 1:
             raise ValueError(f"num_layers is {self.num_layers}; it must be 1 or more.")
+        if over_time and self.bidirectional:
+            raise ValueError("over_time needs a forward model: a backward reader begins where the sequence ends.")
         outputs = finals = inputs
         for layer in range(self.num_layers):
             if layer > 0:
                 outputs = nn.Dropout(self.dropout, deterministic=not train)(outputs)
             outputs, finals = self._layer(layer, outputs)
-        features = finals if self.readout == "last" else outputs.mean(axis=1)
+        if over_time:
+            features = outputs if self.readout == "last" else _running_mean(outputs)
+        else:
+            features = finals if self.readout == "last" else outputs.mean(axis=1)
         return nn.Dense(
             self.num_classes,
             kernel_init=self.kernel_init,
@@ -108,7 +110,8 @@ class SequenceClassifier(nn.Module):
         for direction in ("forward", "backward")[: 1 + self.bidirectional]:
             cell = self.cell.clone(name=f"layer_{layer}_{direction}", parent=self, **dtypes)
             reverse = direction == "backward"
-            if self.recurrence == "fused":
+            # A subclass may compute something else, so the type decides.
+            if self.recurrence == "fused" or (self.recurrence == "auto" and type(cell) is BasicLSTMCell):
                 outputs.append(lstm_over_time(cell, inputs, reverse, self.segment))
             else:
                 outputs.append(scan_over_time(cell, inputs, reverse))
@@ -119,7 +122,8 @@ class SequenceClassifier(nn.Module):
 def scan_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool = False) -> jax.Array:
     """Scan a cell over the time steps from its initial carry.
 
-    Parameters are shared by all steps; a cell that draws random numbers (rng "dropout") draws new ones at each.
+    Parameters are shared by all steps; a cell that draws random numbers (rng "dropout") draws new ones at each. What it
+    sows as "intermediates", and its "perturbations" (`nn.Module.perturb`), have an axis of time in front: [T, ...].
 
     Args:
       cell: bound to a parent module, which owns its parameters.
@@ -137,6 +141,7 @@ def scan_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool = Fals
 
     scan = nn.scan(
         step,
+        variable_axes={"intermediates": 0, "perturbations": 0},
         variable_broadcast="params",
         split_rngs={"params": False, "dropout": True},
         in_axes=1,
@@ -148,7 +153,7 @@ def scan_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool = Fals
 
 def lstm_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool, segment: int | None) -> jax.Array:
     """`scan_over_time` of a `BasicLSTMCell`, by `lstm_scan`: the same outputs [B, T, H] from the same parameters."""
-    if type(cell) is not BasicLSTMCell:  # a subclass may compute something else
+    if type(cell) is not BasicLSTMCell:
         raise ValueError(f'recurrence="fused" computes a BasicLSTMCell; choose "scan" for {type(cell).__name__}.')
     carry = _initial_carry(cell, inputs)
     if cell.is_initializing():
@@ -165,6 +170,14 @@ def lstm_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool, segme
         dtype=cell.dtype,
     )
     return outputs.swapaxes(0, 1)
+
+
+def _running_mean(outputs: jax.Array) -> jax.Array:
+    """The mean over the steps up to each, [B, T, H]."""
+    steps = jnp.arange(1, outputs.shape[1] + 1)[None, :, None]
+    return (jnp.cumsum(outputs, axis=1, dtype=jnp.promote_types(outputs.dtype, jnp.float32)) / steps).astype(
+        outputs.dtype
+    )
 
 
 def _initial_carry(cell: nn.RNNCellBase, inputs: jax.Array) -> Any:

@@ -1,15 +1,11 @@
-"""The compiled functions of a run: the one place where jit, donation and the split over devices are put on."""
+"""The compiled functions of a training run: the one place where jit, donation, seeds and devices are put on."""
 
-import dataclasses
-import functools
-from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import psutil
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -17,178 +13,188 @@ from jax.sharding import PartitionSpec as P
 from rowlstm_jax import sequences
 from rowlstm_jax.config import UserError
 from rowlstm_jax.data import Examples
-from rowlstm_jax.devices import BATCH, place
-from rowlstm_jax.metrics import Interval, Metrics, wilson_interval
-from rowlstm_jax.step import Order, TrainState, eval_step, gather, init_state, read_batch, train_steps
-
-EVAL_BATCH = 500
-ZERO_METRICS = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(Metrics.zeros))
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """What a model makes of some examples.
-
-    Attributes:
-      metrics: their sums and counts, on the host.
-      logits: float32 [N, C].
-    """
-
-    metrics: Metrics
-    logits: np.ndarray
-
-    @property
-    def loss(self) -> float:
-        """Mean cross-entropy in nats."""
-        return float(self.metrics.mean_loss)
-
-    @property
-    def accuracy(self) -> float:
-        """Share of the examples classified rightly."""
-        return float(self.metrics.accuracy)
-
-    @property
-    def interval(self) -> Interval:
-        """95 % confidence interval of the accuracy."""
-        return wilson_interval(int(self.metrics.correct), int(self.metrics.examples))
+from rowlstm_jax.devices import BATCH, SEED, place
+from rowlstm_jax.evaluate import Evaluator
+from rowlstm_jax.insight import memory_health
+from rowlstm_jax.metrics import Metrics
+from rowlstm_jax.progress import Progress, Scores, choose
+from rowlstm_jax.recipe import Recipe
+from rowlstm_jax.seeds import EVERYWHERE, PER_SEED, Seeds
+from rowlstm_jax.step import Reading, TrainState, eval_step, gather, init_state, train_steps
 
 
-@dataclasses.dataclass(frozen=True)
 class Programs:
-    """What a run calls, compiled ahead of time: all but `init` refuse a new shape.
+    """What a run calls, compiled ahead of time: a new shape is refused, not compiled.
+
+    Every array that belongs to a seed has a leading axis S, also where there is one seed only.
 
     Attributes:
-      init: the seed -> the state before the first step.
-      steps: `step.train_steps`, for up to `steps_per_dispatch` steps; it takes over the buffers of its state.
-      minibatch: `step.eval_step` of a training batch, by its indices.
-      evaluation: `step.eval_step` of a padded batch of images.
+      evaluate: parameters [S, ...] and examples -> `Evaluation`.
       steps_per_dispatch: the most steps of one call.
       data: the training images and labels, on every device.
-      mesh: the devices; the state is the same on all, a batch is split along the axis "batch".
+      seeds: how many, and how they and their batches are split over the devices.
+      shapes: of a `Progress`, with its shardings.
     """
 
-    init: Callable[[np.uint32], TrainState]
-    steps: jax.stages.Compiled
-    minibatch: jax.stages.Compiled
-    evaluation: jax.stages.Compiled
-    steps_per_dispatch: int
-    data: tuple[jax.Array, jax.Array]
-    mesh: Mesh
+    def __init__(
+        self,
+        recipe: Recipe,
+        reading: Reading,
+        train: Examples,
+        batch_size: int,
+        steps_per_dispatch: int,
+        seeds: Seeds,
+        *,
+        select_best: bool = False,
+        measure_memory: bool = False,
+    ):
+        """Compile a run's functions for the shapes that it calls them with.
 
-    def train(self, state: TrainState, metrics: Metrics, indices: np.ndarray) -> tuple[TrainState, Metrics]:
-        """Take the steps whose batches `indices` [number of steps, B] names; see `step.train_steps`."""
-        padded = np.pad(indices, ((0, self.steps_per_dispatch - len(indices)), (0, 0)))
-        batches, count = place(padded, self.mesh, P(None, BATCH)), place(np.int32(len(indices)), self.mesh)
-        return self.steps(state, metrics, *self.data, batches, count)
+        Args:
+          recipe: model, optimiser and loss.
+          reading: how an image is read.
+          train: the training examples; they are put on the devices.
+          batch_size: B of a training step.
+          steps_per_dispatch: the most steps of one call.
+          seeds: on a mesh of `devices.make_mesh`.
+          select_best: whether the weights of the best evaluated step are kept.
+          measure_memory: whether `memory_health` will be called.
 
-    def evaluate_minibatch(self, state: TrainState, indices: np.ndarray) -> Metrics:
-        """Evaluate the training batch with these indices [B]."""
-        return self.minibatch(state, *self.data, place(indices, self.mesh, P(BATCH)))
+        Raises:
+          UserError: the parameters and the optimiser's state do not fit into this machine's memory.
+        """
+        self._recipe, self._reading = recipe, reading
+        self.steps_per_dispatch, self.seeds, self.mesh = steps_per_dispatch, seeds, seeds.mesh
+        self._init = jax.jit(self._states, out_shardings=NamedSharding(self.mesh, PER_SEED))
+        self._image = jax.ShapeDtypeStruct((1, *train.images.shape[1:]), jnp.uint8)
+        state = jax.eval_shape(self._init, np.zeros(seeds.number, np.uint32))
+        _require_memory(state, train, self.mesh)
+        self.data = place((train.images, train.labels), self.mesh)
+        self.shapes = self._progress_shapes(state, select_best)
+        indices = np.zeros((seeds.number, steps_per_dispatch, batch_size), np.int32)
+        self._compile_steps(indices)
+        self._compile_minibatch(indices[:, 0], measure_memory)
+        if select_best:
+            self._compile_select()
+        self.evaluate = Evaluator(recipe.model, reading.order, state.params, self._image.shape[1:], seeds)
+
+    def begin(self, seeds: np.ndarray) -> Progress:
+        """What is so before the first step, a function of the seeds, uint32 [S]."""
+        state = self._init(seeds)
+        progress = Progress(state, self.zero_metrics())
+        if self.shapes.scores is None:
+            return progress
+        scores = place(jax.device_get(Scores.none(self.seeds.number)), self.mesh)
+        return progress.replace(best=jax.tree.map(jnp.copy, state.params), scores=scores)
+
+    def train(self, progress: Progress, indices: np.ndarray) -> Progress:
+        """Take the steps whose batches `indices` [S, number of steps, B] names; see `step.train_steps`.
+
+        The buffers of the state and the metrics are taken over.
+        """
+        count = indices.shape[1]
+        padded = np.pad(indices, ((0, 0), (0, self.steps_per_dispatch - count), (0, 0)))
+        batches = place(padded, self.mesh, P(SEED, None, BATCH))
+        count = place(np.int32(count), self.mesh)
+        state, metrics = self._steps(progress.state, progress.metrics, *self.data, batches, count)
+        return progress.replace(state=state, metrics=metrics)
+
+    def evaluate_minibatch(self, params: chex.ArrayTree, indices: np.ndarray) -> Metrics:
+        """Evaluate each seed's training batch with these indices [S, B]."""
+        return self._minibatch(params, *self.data, place(indices, self.mesh, P(SEED, BATCH)))
+
+    def memory_health(self, params: chex.ArrayTree, indices: np.ndarray) -> dict[str, jax.Array]:
+        """`insight.memory_health` of each seed on its training batch with these indices [S, B]."""
+        return self._memory(params, *self.data, place(indices, self.mesh, PER_SEED))
 
     def zero_metrics(self) -> Metrics:
         """The sums of no step."""
-        return place(ZERO_METRICS, self.mesh)
+        return place(zero_metrics(self.seeds.number), self.mesh)
 
-    def evaluate(self, state: TrainState, examples: Examples) -> Evaluation:
-        """Evaluate every example, without dropout; the last batch is padded and masked, never dropped."""
-        metrics, logits = [], []
-        size = _evaluation_batch(self.mesh)
-        for start in range(0, len(examples), size):
-            batch = place(_padded(examples[start : start + size], size), self.mesh, P(BATCH))
-            batch_metrics, batch_logits = self.evaluation(state, *batch)
-            metrics.append(batch_metrics)
-            logits.append(batch_logits)
-        metrics, logits = jax.device_get((metrics, logits))
-        total = functools.reduce(lambda a, b: jax.tree.map(np.add, a, b), metrics)
-        return Evaluation(total, np.concatenate(logits)[: len(examples)].astype(np.float32))
+    def select(self, progress: Progress, params: chex.ArrayTree, step: int, accuracy: np.ndarray) -> Progress:
+        """Keep the weights [S, ...] of the seeds whose validation accuracy [S] is their best so far."""
+        if progress.scores is None:
+            return progress
+        evaluation = place((np.int32(step), accuracy.astype(np.float32)), self.mesh)
+        best, scores = self._select(progress.best, progress.scores, params, *evaluation)
+        return progress.replace(best=best, scores=scores)
 
+    def all_stopped(self, progress: Progress) -> bool:
+        """Whether the recipe's patience with every seed is at its end."""
+        patience = self._recipe.patience
+        if progress.scores is None or patience is None:
+            return False
+        return bool((jax.device_get(progress.scores.stale) >= patience).all())
 
-def compile_programs(
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    order: Order,
-    train: Examples,
-    batch_size: int,
-    steps_per_dispatch: int,
-    mesh: Mesh,
-) -> Programs:
-    """Compile a run's functions for the shapes that it calls them with.
+    def _states(self, seeds: jax.Array) -> TrainState:
+        inputs = jax.eval_shape(lambda image: self._reading.order(sequences.scale(image)), self._image)
+        return jax.lax.map(lambda seed: init_state(self._recipe, jnp.zeros(inputs.shape), seed), seeds)
 
-    Args:
-      model: [B, T, F] -> logits [B, C].
-      optimizer: an optax chain.
-      order: how an image is read.
-      train: the training examples; they are put on the devices.
-      batch_size: B of a training step.
-      steps_per_dispatch: the most steps of one call.
-      mesh: of `devices.make_mesh`, its axis "batch" a divisor of the batch size.
+    def _progress_shapes(self, state: TrainState, select_best: bool) -> Progress:
+        number, shapes = self.seeds.number, self.seeds.shapes
+        progress = Progress(shapes(state, PER_SEED), shapes(zero_metrics(number), EVERYWHERE))
+        if not select_best:
+            return progress
+        scores = shapes(jax.eval_shape(lambda: Scores.none(number)), EVERYWHERE)
+        return progress.replace(best=progress.state.params, scores=scores)
 
-    Raises:
-      UserError: the parameters and the optimiser's state do not fit into this machine's memory.
-    """
-    image = jnp.zeros((1, *train.images.shape[1:]), jnp.uint8)
-    init = jax.jit(
-        lambda seed: init_state(model, optimizer, order(sequences.scale(image)), seed),
-        out_shardings=NamedSharding(mesh, P()),
-    )
-    state = jax.eval_shape(init, np.uint32(0))
-    _require_memory((state, train.images, train.labels), mesh)
-    split = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
+    def _compile_steps(self, indices: np.ndarray) -> None:
+        def steps(state, metrics, images, labels, indices, num_steps):
+            def of_one(state, metrics, indices):
+                return train_steps(state, metrics, images, labels, indices, num_steps, self._reading, BATCH)
 
-    @functools.partial(split, in_specs=(P(), P(), P(), P(), P(None, BATCH), P()), out_specs=P())
-    def steps(state, metrics, images, labels, indices, num_steps):
-        return train_steps(state, metrics, images, labels, indices, num_steps, order, BATCH)
+            state, metrics = self.seeds.each(of_one)(state, self.seeds.own(metrics), indices)
+            return state, self.seeds.all(metrics)
 
-    @functools.partial(split, in_specs=(P(), P(), P(), P(BATCH)), out_specs=P())
-    def minibatch(state, images, labels, indices):
-        return eval_step(state, gather(images, labels, indices, order), BATCH)[0]
+        specs = (PER_SEED, EVERYWHERE, EVERYWHERE, EVERYWHERE, P(SEED, None, BATCH), EVERYWHERE)
+        arguments = (self.shapes.state, self.shapes.metrics, *self.data, indices, np.int32(0))
+        self._steps = self.seeds.compile(steps, specs, (PER_SEED, EVERYWHERE), *arguments, donate=(0, 1))
 
-    @functools.partial(split, in_specs=(P(), P(BATCH), P(BATCH), P(BATCH)), out_specs=P())
-    def evaluation(state, images, labels, mask):
-        metrics, logits = eval_step(state, read_batch(images, labels, mask, order), BATCH)
-        return metrics, jax.lax.all_gather(logits, BATCH, tiled=True)
+    def _compile_minibatch(self, indices: np.ndarray, measure_memory: bool) -> None:
+        model, order = self._recipe.model, self._reading.order
 
-    data = place((train.images, train.labels), mesh)
-    padded = _padded(train[:1], _evaluation_batch(mesh))
-    indices = np.zeros((steps_per_dispatch, batch_size), np.int32)
-    everywhere = functools.partial(_shapes, mesh=mesh, spec=P())
-    arguments = (everywhere(state), everywhere(ZERO_METRICS), *everywhere(data))
-    batches = _shapes(indices, mesh, P(None, BATCH))
-    return Programs(
-        init=init,
-        steps=jax.jit(steps, donate_argnums=(0, 1)).lower(*arguments, batches, everywhere(np.int32(0))).compile(),
-        minibatch=jax.jit(minibatch).lower(arguments[0], *arguments[2:], _shapes(indices[0], mesh, P(BATCH))).compile(),
-        evaluation=jax.jit(evaluation).lower(arguments[0], *_shapes(padded, mesh, P(BATCH))).compile(),
-        steps_per_dispatch=steps_per_dispatch,
-        data=data,
-        mesh=mesh,
-    )
+        def minibatch(params, images, labels, indices):
+            def of_one(params, indices):
+                return eval_step(model.apply, params, gather(images, labels, indices, order), BATCH)[0]
+
+            return self.seeds.all(self.seeds.each(of_one)(params, indices))
+
+        def memory(params, images, labels, indices):
+            def of_one(params, indices):
+                batch = gather(images, labels, indices, order)
+                return memory_health(model, params, batch.inputs, batch.labels)
+
+            return self.seeds.all(self.seeds.each(of_one)(params, indices))
+
+        specs, arguments = (PER_SEED, EVERYWHERE, EVERYWHERE), (self.shapes.state.params, *self.data, indices)
+        self._minibatch = self.seeds.compile(minibatch, (*specs, P(SEED, BATCH)), EVERYWHERE, *arguments)
+        if measure_memory:  # of whole batches on each device: norms do not add up
+            self._memory = self.seeds.compile(memory, (*specs, PER_SEED), EVERYWHERE, *arguments)
+
+    def _compile_select(self) -> None:
+        def select(best, scores, params, step, accuracy):
+            scores, better = scores.update(step, accuracy, self._recipe.patience)
+            return choose(self.seeds.own(better), params, best), scores
+
+        shapes, evaluation = self.shapes, (np.int32(0), np.zeros(self.seeds.number, np.float32))
+        specs = (PER_SEED, EVERYWHERE, PER_SEED, EVERYWHERE, EVERYWHERE)
+        arguments = (shapes.best, shapes.scores, shapes.state.params, *evaluation)
+        self._select = self.seeds.compile(select, specs, (PER_SEED, EVERYWHERE), *arguments, donate=(0, 1))
 
 
-def _shapes(tree: Any, mesh: Mesh, spec: P) -> Any:
-    sharding = NamedSharding(mesh, spec)
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+def zero_metrics(num_seeds: int) -> Metrics:
+    """The sums of no step, on the host."""
+    return jax.tree.map(lambda x: np.zeros((num_seeds, *x.shape), x.dtype), jax.eval_shape(Metrics.zeros))
 
 
-def _require_memory(tree: Any, mesh: Mesh) -> None:
+def _require_memory(states: Any, train: Examples, mesh: Mesh) -> None:
     """Refuse what can't be allocated: on a CPU, waiting for such an array does not fail but hangs."""
     copies = sum(device.platform == "cpu" for device in mesh.local_devices)
-    needed = copies * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+    of_all_seeds = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
+    needed = copies * (of_all_seeds / mesh.shape[SEED] + train.images.nbytes + train.labels.nbytes)
     free = psutil.virtual_memory().available
     if needed > free:
         raise UserError(
             f"Weights, optimiser state and data take {needed / 1e9:,.1f} GB on {copies} devices, and {free / 1e9:,.1f} "
             "GB of memory are free; choose a smaller model, for example with --hidden, or fewer --devices."
         )
-
-
-def _evaluation_batch(mesh: Mesh) -> int:
-    """EVAL_BATCH, or the next larger size that the devices divide."""
-    return -(-EVAL_BATCH // mesh.size) * mesh.size
-
-
-def _padded(examples: Examples, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images, labels and mask of `size` examples, of which those beyond the given ones do not count."""
-    missing = size - len(examples)
-    images = np.pad(examples.images, ((0, missing), (0, 0), (0, 0)))
-    return images, np.pad(examples.labels, (0, missing)), np.arange(size) < len(examples)

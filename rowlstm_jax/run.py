@@ -1,7 +1,6 @@
 """The folder of a run: config.json, metrics.jsonl, summary.json, TensorBoard events, and where time went."""
 
 import contextlib
-import dataclasses
 import datetime
 import json
 import os
@@ -15,16 +14,29 @@ import filelock
 import jax
 import psutil
 
-from rowlstm_jax.config import FREE_ON_RESUME, Protocol, RunConfig, UserError, absolute, differences, to_json
+from rowlstm_jax.config import FREE_ON_RESUME, RunConfig, UserError, absolute, differences, to_json
 from rowlstm_jax.describe import describe
 from rowlstm_jax.devices import all_or_none, from_first_process, is_first_process, largest_of_all
+from rowlstm_jax.files import read_lines, write_json, write_text
+from rowlstm_jax.protocols import Protocol
+from rowlstm_jax.recipe import Recipe
+from rowlstm_jax.records import Record
 
 RUNS = Path("runs")
 
 # What a model says of how it computes, not of what: a resumed run may change it.
-WAYS_TO_COMPUTE = frozenset({"model.recurrence", "model.segment"})
+WAYS_TO_COMPUTE = frozenset({"recipe.model.recurrence", "recipe.model.segment"})
 # What a resumed run may change, and processes must have in common all the same.
-SAME_IN_ALL_PROCESSES = ("steps", "log_every", "checkpoint_every", "devices", "resume", "profile", "recurrence")
+SAME_IN_ALL_PROCESSES = (
+    "steps",
+    "log_every",
+    "checkpoint_every",
+    "devices",
+    "resume",
+    "profile",
+    "recurrence",
+    "memory_health",
+)
 
 
 class Run:
@@ -38,17 +50,17 @@ class Run:
       experiment: name of the script.
       config: the flags.
       protocol: what is being measured.
-      structure: model, optimizer and what else the script builds, described part by part.
+      recipe: model, optimiser and loss.
       directory: the run's folder.
       seconds: wall time by phase.
     """
 
-    def __init__(self, experiment: str, config: RunConfig, protocol: Protocol, **structure: object):
+    def __init__(self, experiment: str, config: RunConfig, protocol: Protocol, recipe: Recipe):
         self.experiment = experiment
         self.config = config
         self.protocol = protocol
-        self.structure = {k: v for name, value in structure.items() for k, v in describe(value, name).items()}
-        self.directory = Path(from_first_process(lambda: str(self._choose_directory())))
+        self.recipe = recipe
+        self.directory = Path(from_first_process(lambda: str(choose_directory(experiment, config))))
         # From the start of the process to here: the imports, most of all.
         self.seconds = {"start": time.time() - psutil.Process().create_time()}
         self._lock = filelock.FileLock(self.directory / ".lock")
@@ -96,15 +108,6 @@ class Run:
                 self.directory.rmdir()
         self._lock.release()
 
-    def _choose_directory(self) -> Path:
-        if self.config.run_dir is not None:
-            return absolute(self.config.run_dir)
-        folder = RUNS.absolute() / self.experiment
-        if self.config.resume:
-            return (folder / "latest").resolve()
-        now = datetime.datetime.now(datetime.UTC)
-        return folder / f"{now:%Y-%m-%dT%H-%M-%S.%f}Z-seed{self.config.seed}"
-
     def _is_empty(self) -> bool:
         """Whether no run has claimed the folder; a killed start may have left files whose names start with a dot."""
         return self.directory.is_dir() and all(path.name.startswith(".") for path in self.directory.iterdir())
@@ -112,9 +115,9 @@ class Run:
     def _identity(self) -> dict[str, Any]:
         """What a resumed run must have in common with the run that it resumes, as JSON values."""
         config = {name: value for name, value in to_json(self.config).items() if name not in FREE_ON_RESUME}
-        protocol = {f"protocol.{name}": value for name, value in dataclasses.asdict(self.protocol).items()}
-        structure = {name: part for name, part in self.structure.items() if name not in WAYS_TO_COMPUTE}
-        return json.loads(json.dumps({"experiment": self.experiment, **config, **protocol, **structure}))
+        protocol = {f"protocol.{name}": value for name, value in self.protocol.fields().items()}
+        recipe = {k: v for k, v in describe(self.recipe, "recipe").items() if k not in WAYS_TO_COMPUTE}
+        return json.loads(json.dumps({"experiment": self.experiment, **config, **protocol, **recipe}))
 
     def _check_resumable(self) -> None:
         path = self.directory / "config.json"
@@ -157,7 +160,7 @@ class Run:
             (self.directory / "summary.json").unlink(missing_ok=True)
         kept = [record for record in self.records() if record["step"] <= step]
         metrics = self.directory / "metrics.jsonl"
-        write_atomically(metrics, "".join(json.dumps(record) + "\n" for record in kept))
+        write_text(metrics, "".join(json.dumps(record) + "\n" for record in kept))
         self._metrics = metrics.open("a")
         # A killed process loses events that it had not flushed, so they are written anew from the records.
         for events in self.directory.glob("events.out.tfevents.*"):
@@ -166,8 +169,8 @@ class Run:
         for record in kept:
             self._show(**record)
 
-    def log(self, step: int, record: dict[str, int | float]) -> None:
-        """Append one object to metrics.jsonl, and its values to the TensorBoard events."""
+    def log(self, step: int, record: Record) -> None:
+        """Append one object to metrics.jsonl, and its numbers to the TensorBoard events."""
         if not is_first_process():
             return
         if self._metrics is None:
@@ -176,23 +179,36 @@ class Run:
         self._metrics.flush()
         self._show(step, **record)
 
-    def _show(self, step: int, **record: float) -> None:
-        if self._events is not None:
-            for name, value in record.items():
+    def _show(self, step: int, **record: Any) -> None:
+        if self._events is None:
+            return
+        for name, value in record.items():
+            if not isinstance(value, list):
                 self._events.add_scalar(name, value, step)
+            elif len(value) == self.config.num_seeds and not isinstance(value[0], list):
+                for seed, of_seed in zip(self.config.seeds, value, strict=True):
+                    self._events.add_scalar(f"{name}/seed{seed}", of_seed, step)
 
-    def records(self) -> list[dict[str, Any]]:
+    def open_test(self, selected_steps: list[int]) -> None:
+        """Write down that the test set is opened, and for the weights of which steps: once, in an honest run."""
+        from_first_process(lambda: self._open_test(selected_steps))
+
+    def _open_test(self, selected_steps: list[int]) -> None:
+        now = datetime.datetime.now(datetime.UTC)
+        with (self.directory / "test_openings.jsonl").open("a") as file:
+            file.write(json.dumps({"time": now.isoformat(timespec="seconds"), "selected_steps": selected_steps}) + "\n")
+
+    def test_openings(self) -> list[Record]:
+        """When the test set was opened, and for which weights; of all starts of the run."""
+        return read_lines(self.directory / "test_openings.jsonl")
+
+    def records(self) -> list[Record]:
         """The objects of metrics.jsonl; a last line that a killed process left unfinished is no record.
 
         Raises:
           UserError: a finished line is damaged.
         """
-        path = self.directory / "metrics.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        try:
-            return [json.loads(line) for line in lines if line.endswith("\n")]
-        except ValueError as error:
-            raise UserError(f"{path} is damaged ({error}); remove the line, or resume another run.") from error
+        return read_lines(self.directory / "metrics.jsonl")
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -214,6 +230,18 @@ class Run:
             yield
 
 
+def choose_directory(experiment: str, config: RunConfig) -> Path:
+    """The folder that the flags name, by default a new one, or the latest where a run is resumed."""
+    if config.run_dir is not None:
+        return absolute(config.run_dir)
+    folder, seeds = RUNS.absolute() / experiment, config.seeds
+    if config.resume:
+        return (folder / "latest").resolve()
+    now = datetime.datetime.now(datetime.UTC)
+    name = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
+    return folder / f"{now:%Y-%m-%dT%H-%M-%S.%f}Z-{name}"
+
+
 def _summary_writer(directory: Path) -> Any:
     # Imported here: it costs 0.15 s that a mistake in the flags should not wait for. Where torch is installed it would
     # import that too, 1.5 s for nothing that is used here, unless torch seems absent.
@@ -226,15 +254,3 @@ def _summary_writer(directory: Path) -> Any:
         if torch is not None:
             sys.modules["torch"] = torch
     return SummaryWriter(str(directory))
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write indented JSON so that a reader sees the old file or the new one, never a part."""
-    write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file under a temporary name, then rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)

@@ -1,10 +1,10 @@
 """One training step and one evaluation step, from value to value. Pure; programs.py puts jit and donation on."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import chex
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.flatten_util
@@ -12,14 +12,22 @@ import jax.numpy as jnp
 import optax
 from flax.training import train_state
 
+from rowlstm_jax.augment import Affine, augment
 from rowlstm_jax.metrics import Metrics
+from rowlstm_jax.recipe import Recipe
 from rowlstm_jax.sequences import scale
 
 
 class TrainState(train_state.TrainState):
-    """Flax's TrainState (step, params, opt_state, apply_fn, tx) and the key that every step's key is folded from."""
+    """Flax's TrainState (step, params, opt_state, apply_fn, tx), and what else a step depends on.
+
+    Attributes:
+      key: every step's key is folded from it.
+      label_smoothing: see `Recipe`.
+    """
 
     key: jax.Array
+    label_smoothing: float = flax.struct.field(pytree_node=False, default=0.0)
 
 
 class Batch(flax.struct.PyTreeNode):
@@ -40,18 +48,36 @@ T = TypeVar("T")  # any tree of arrays
 Order = Callable[[jax.Array], jax.Array]  # images [B, R, K] -> sequences [B, T, F]
 
 
-def init_state(model: nn.Module, optimizer: optax.GradientTransformation, inputs: jax.Array, seed: int) -> TrainState:
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How stored pixels become what the model reads.
+
+    Attributes:
+      order: images [B, R, K] -> sequences [B, T, F].
+      augmentation: of training images; None leaves them as they are.
+    """
+
+    order: Order
+    augmentation: Affine | None = None
+
+
+def init_state(recipe: Recipe, inputs: jax.Array, seed: jax.Array | int) -> TrainState:
     """The state before the first step, a function of the seed alone.
 
     Args:
-      model: [B, T, F] -> logits [B, C].
-      optimizer: an optax chain.
+      recipe: model, optimiser and loss.
       inputs: an example batch [1, T, F]; only its shape and dtype matter.
       seed: 0 or more.
     """
     params_key, steps_key = jax.random.split(jax.random.key(seed))
-    params = model.init(params_key, inputs)["params"]
-    state = TrainState.create(apply_fn=model.apply, params=params, tx=optimizer, key=steps_key)
+    params = recipe.model.init(params_key, inputs)["params"]
+    state = TrainState.create(
+        apply_fn=recipe.model.apply,
+        params=params,
+        tx=recipe.optimizer,
+        key=steps_key,
+        label_smoothing=recipe.label_smoothing,
+    )
     return state.replace(step=jnp.zeros((), jnp.int32))
 
 
@@ -67,10 +93,21 @@ def read_batch(images: jax.Array, labels: jax.Array, mask: jax.Array, order: Ord
     return Batch(inputs=order(scale(images)), labels=labels.astype(jnp.int32), mask=mask)
 
 
+def gather(images: jax.Array, labels: jax.Array, indices: jax.Array, order: Order) -> Batch:
+    """The batch of the images [N, R, K] and labels [N] with these indices, int32 [B]."""
+    return read_batch(images[indices], labels[indices], jnp.ones(indices.shape, bool), order)
+
+
+def step_keys(state: TrainState) -> tuple[jax.Array, jax.Array]:
+    """The keys of a step's dropout and of its augmentation, a function of the seed and the step."""
+    dropout, augmentation = jax.random.split(jax.random.fold_in(state.key, state.step))
+    return dropout, augmentation
+
+
 def loss_fn(
     params: chex.ArrayTree, state: TrainState, batch: Batch, axis: str | None = None
 ) -> tuple[jax.Array, Metrics]:
-    """Mean softmax cross-entropy of a batch while training, and its metrics.
+    """What a step descends: the mean softmax cross-entropy of a batch, its labels smoothed if asked; and metrics.
 
     Args:
       params: the parameters to differentiate by.
@@ -82,13 +119,18 @@ def loss_fn(
     Returns:
       What these examples add to the batch's loss in nats, float32 [], and their sums and counts.
     """
-    key = jax.random.fold_in(state.key, state.step)
+    key, _ = step_keys(state)
     devices = 1 if axis is None else jax.lax.axis_size(axis)
     if axis is not None and devices > 1:
         key = jax.random.fold_in(key, jax.lax.axis_index(axis))
     logits = state.apply_fn({"params": params}, batch.inputs, train=True, rngs={"dropout": key})
     metrics = Metrics.of_examples(logits, batch.labels, batch.mask)
-    return metrics.mean_loss / devices, metrics
+    loss = metrics.mean_loss
+    if state.label_smoothing:
+        # Cross-entropy with the uniform distribution over the classes, from which the true class takes its part.
+        uniform = -jnp.mean(jax.nn.log_softmax(logits.astype(jnp.float32)), axis=-1)
+        loss += state.label_smoothing * (jnp.sum(uniform, where=batch.mask) / metrics.examples - loss)
+    return loss / devices, metrics
 
 
 def train_step(state: TrainState, batch: Batch, axis: str | None = None) -> tuple[TrainState, Metrics]:
@@ -107,18 +149,21 @@ def train_step(state: TrainState, batch: Batch, axis: str | None = None) -> tupl
     return state.apply_gradients(grads=gradients), metrics.of_step(optax.tree.norm(gradients))
 
 
-def eval_step(state: TrainState, batch: Batch, axis: str | None = None) -> tuple[Metrics, jax.Array]:
+def eval_step(
+    apply_fn: Callable[..., Any], params: chex.ArrayTree, batch: Batch, axis: str | None = None
+) -> tuple[Metrics, jax.Array]:
     """Evaluate a batch without dropout.
 
     Args:
-      state: names the model and its parameters.
+      apply_fn: of the model.
+      params: its parameters, or the average of them that the optimiser keeps.
       batch: B examples.
       axis: under `jax.shard_map`, the mesh axis over which a larger batch is split; B examples of it are here.
 
     Returns:
       The metrics of the whole batch's unmasked examples, and the logits [B, C] of those that are here.
     """
-    logits = state.apply_fn({"params": state.params}, batch.inputs)
+    logits = apply_fn({"params": params}, batch.inputs)
     return total(Metrics.of_examples(logits, batch.labels, batch.mask), axis), logits
 
 
@@ -133,9 +178,15 @@ def total(tree: T, axis: str | None) -> T:
     return unravel(jax.lax.psum(vector, axis))
 
 
-def gather(images: jax.Array, labels: jax.Array, indices: jax.Array, order: Order) -> Batch:
-    """The batch of the images [N, R, K] and labels [N] with these indices, int32 [B]."""
-    return read_batch(images[indices], labels[indices], jnp.ones(indices.shape, bool), order)
+def training_batch(
+    state: TrainState, images: jax.Array, labels: jax.Array, indices: jax.Array, reading: Reading, axis: str | None
+) -> Batch:
+    """`gather` for training: its images varied, if asked, by a function of the seed, the step and their position."""
+    if reading.augmentation is None:
+        return gather(images, labels, indices, reading.order)
+    _, key = step_keys(state)
+    varied = augment(scale(images[indices]), key, reading.augmentation, axis)
+    return Batch(reading.order(varied), labels[indices].astype(jnp.int32), jnp.ones(indices.shape, bool))
 
 
 def train_steps(
@@ -145,7 +196,7 @@ def train_steps(
     labels: jax.Array,
     indices: jax.Array,
     num_steps: jax.Array,
-    order: Order,
+    reading: Reading,
     axis: str | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Take several steps in one dispatch, on data that lie on the device.
@@ -160,7 +211,7 @@ def train_steps(
       labels: uint8 [N].
       indices: which examples make each step's batch, int32 [number of steps or more, B].
       num_steps: int32 [], 1 or more.
-      order: how an image is read.
+      reading: how an image is read, and varied before.
       axis: under `jax.shard_map`, the mesh axis over which the columns of larger `indices` are split.
 
     Returns:
@@ -168,7 +219,9 @@ def train_steps(
     """
 
     def body(step: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
-        state, metrics = train_step(carry[0], gather(images, labels, indices[step], order), axis)
-        return state, carry[1].merge(metrics)
+        state, metrics = carry
+        batch = training_batch(state, images, labels, indices[step], reading, axis)
+        state, step_metrics = train_step(state, batch, axis)
+        return state, metrics.merge(step_metrics)
 
     return jax.lax.fori_loop(0, num_steps, body, (state, metrics))

@@ -3,29 +3,30 @@
 import contextlib
 import dataclasses
 import functools
-import signal
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
-import flax.linen as nn
+import chex
 import jax
 import numpy as np
-import optax
-from jax.sharding import NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from rowlstm_jax import console
-from rowlstm_jax.checkpoint import SCORE, Checkpoints
-from rowlstm_jax.config import InterruptedRun, NonFiniteError, RunConfig, UserError
+from rowlstm_jax.checkpoint import Checkpoints
+from rowlstm_jax.config import InterruptedRun, RunConfig, UserError
 from rowlstm_jax.data import Examples, Splits
 from rowlstm_jax.data.order import batch_indices
 from rowlstm_jax.devices import largest_of_all, make_mesh
-from rowlstm_jax.metrics import Metrics
-from rowlstm_jax.programs import ZERO_METRICS, Evaluation, Programs, compile_programs
+from rowlstm_jax.evaluate import Evaluation
+from rowlstm_jax.programs import Programs
+from rowlstm_jax.progress import Progress
+from rowlstm_jax.recipe import evaluation_params
+from rowlstm_jax.records import Record, by_seed, log_line, require_finite, training_record
 from rowlstm_jax.run import Run
-from rowlstm_jax.sequences import ORDERS
-from rowlstm_jax.step import TrainState
+from rowlstm_jax.seeds import Seeds
+from rowlstm_jax.sequences import order_index, read
+from rowlstm_jax.signals import stop_signals
+from rowlstm_jax.step import Reading
 
 # A dispatch can't be interrupted, so it is never longer than this, however rarely a run logs.
 MAX_STEPS_PER_DISPATCH = 100
@@ -33,28 +34,30 @@ MAX_STEPS_PER_DISPATCH = 100
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """A trained model.
+    """The trained models of all seeds.
 
     Attributes:
-      state: the one that the protocol selects.
-      evaluate: evaluates it on some examples.
-      validation: its evaluation on the validation set.
-      steps_taken: by this process; fewer than the state's step after a resume.
+      params: the weights that the protocol selects, [S, ...].
+      selected_steps: of which steps they are, [S].
+      last_step: the last that was taken.
+      steps_taken: by this process; fewer after a resume.
+      evaluate: evaluates the models on some examples.
+      validation: their evaluation on the validation set; None if it is empty.
     """
 
-    state: TrainState
-    evaluate: Callable[[Examples], Evaluation]
-    validation: Evaluation
+    params: chex.ArrayTree
+    selected_steps: list[int]
+    last_step: int
     steps_taken: int
+    evaluate: Callable[[Examples], Evaluation]
+    validation: Evaluation | None
 
 
-def fit(run: Run, model: nn.Module, optimizer: optax.GradientTransformation, data: Splits) -> Fitted:
-    """Train a model as its run's config says, from the last checkpoint if the run is resumed.
+def fit(run: Run, data: Splits) -> Fitted:
+    """Train a run's recipe as its config says, from the last checkpoint if the run is resumed.
 
     Args:
       run: an entered run; its files are begun here.
-      model: [B, T, F] -> logits [B, C].
-      optimizer: an optax chain.
       data: the splits.
 
     Raises:
@@ -63,180 +66,167 @@ def fit(run: Run, model: nn.Module, optimizer: optax.GradientTransformation, dat
       NonFiniteError: the loss or its gradient stopped being finite; nothing saved is lost.
       InterruptedRun: SIGINT or SIGTERM came; the state after the steps under way has been saved.
     """
-    config = run.config
+    config, recipe, select_best = run.config, run.recipe, run.protocol.selection == "best_validation"
     if config.batch_size > len(data.train):
         raise UserError(
             f"--batch-size is {config.batch_size}, more than the {len(data.train)} training examples; choose less."
         )
-    mesh = make_mesh(config.batch_size, config.devices)
-    console.show_devices(mesh, config.batch_size)
+    if recipe.patience is not None and not select_best:
+        raise ValueError("A recipe with patience needs a protocol that selects the best evaluated step.")
+    seeds = Seeds(config.num_seeds, make_mesh(config.batch_size, config.devices, config.num_seeds))
+    console.show_devices(seeds.mesh, config.batch_size, config.num_seeds)
     with contextlib.ExitStack() as stack:
-        received = stack.enter_context(_stop_signals())
+        received = stack.enter_context(stop_signals())
         if not config.resume:
             run.claim()
         checkpoints = stack.enter_context(Checkpoints(run.directory / "checkpoints"))
         with run.phase("compile"):
-            steps_per_dispatch = min(config.log_every, config.steps, MAX_STEPS_PER_DISPATCH)
-            order = ORDERS[run.protocol.order]
-            programs = compile_programs(
-                model, optimizer, order, data.train, config.batch_size, steps_per_dispatch, mesh
+            index = order_index(run.protocol.order, *data.train.images.shape[1:])
+            programs = Programs(
+                recipe,
+                Reading(functools.partial(read, index=index), run.protocol.augmentation),
+                data.train,
+                config.batch_size,
+                min(config.log_every, config.steps, MAX_STEPS_PER_DISPATCH),
+                seeds,
+                select_best=select_best,
+                measure_memory=config.memory_health,
             )
         with run.phase("checkpoint"):
-            state, metrics = _first_state(run, programs, checkpoints)
-        console.show_parameters(state.params)
-        first_step = int(state.step)
-        state, validation = _train(run, programs, checkpoints, data, state, metrics, received)
-        steps_taken = int(state.step) - first_step
-        best_step = checkpoints.best_step
-        if run.protocol.selection == "best_validation" and best_step not in (None, int(state.step)):
-            state, validation = _restore(checkpoints, best_step, programs)["state"], None
+            first_step, progress = _begin(run, programs, checkpoints)
+        console.show_parameters(progress.state.params)
+        step, progress = _Loop(run, programs, checkpoints, data, received).train(first_step, progress)
+    params, selected = _evaluated(progress), [step] * config.num_seeds
+    if progress.scores is not None:
+        params, selected = progress.best, jax.device_get(progress.scores.step).tolist()
+    evaluate = functools.partial(programs.evaluate, params)
     with run.phase("validation"):
-        validation = validation or programs.evaluate(state, data.validation)
-    return Fitted(state, functools.partial(programs.evaluate, state), validation, steps_taken)
+        validation = evaluate(data.validation) if len(data.validation) else None
+    return Fitted(params, selected, step, step - first_step, evaluate, validation)
 
 
-def _first_state(run: Run, programs: Programs, checkpoints: Checkpoints) -> tuple[TrainState, Metrics]:
-    """The state, and the sums since the last log line, as saved or as the seed says; begins the run's files."""
-    seed, step = np.uint32(run.config.seed), checkpoints.latest_step
+def _begin(run: Run, programs: Programs, checkpoints: Checkpoints) -> tuple[int, Progress]:
+    """The step that has been taken, and the progress, as saved or as the seeds say; begins the run's files."""
+    step = checkpoints.latest_step
     if (step or 0) > run.config.steps:
         raise UserError(f"--steps is {run.config.steps}, but {run.directory} has taken {step} already; ask for more.")
     if step is not None:
-        restored = _restore(checkpoints, step, programs)
+        progress = checkpoints.restore(step, programs.shapes)
         run.begin(step)
         tqdm.write(f"Resumed from step {step}.")
-        return restored["state"], restored["metrics"]
+        return step, progress
     if (run.directory / "summary.json").exists():
         raise UserError(f"The run in {run.directory} was finished, but its checkpoints are gone; start a new one.")
     run.begin(0)
     if run.config.resume:
         tqdm.write("The run has no checkpoint yet: it starts from step 0.")
-    return programs.init(seed), programs.zero_metrics()
+    return 0, programs.begin(np.array(run.config.seeds, np.uint32))
 
 
-def _saved(state: TrainState, metrics: Metrics) -> dict[str, TrainState | Metrics]:
-    """What a checkpoint holds: with the flags, all that the next step depends on."""
-    return {"state": state, "metrics": metrics}
+@dataclasses.dataclass(frozen=True)
+class _Loop:
+    """The steps of a run, and what is due between them."""
+
+    run: Run
+    programs: Programs
+    checkpoints: Checkpoints
+    data: Splits
+    signals: list[int]
+
+    def train(self, step: int, progress: Progress) -> tuple[int, Progress]:
+        """Train to the last step, or until every seed has stopped."""
+        run, config, programs = self.run, self.run.config, self.programs
+        first_step, trace_wanted, began = step, config.profile, time.perf_counter()
+        with (
+            jax.transfer_guard("disallow"),
+            tqdm(total=config.steps, initial=step, unit="step", disable=None) as bar,
+        ):
+            while step < config.steps and not programs.all_stopped(progress):
+                self._stop_if_asked(step, progress)
+                stop = _next_stop(config, step, programs.steps_per_dispatch)
+                # The first dispatch is not like the others, so the second is traced, if there is one.
+                traced = trace_wanted and (step > first_step or stop == config.steps)
+                trace_wanted = trace_wanted and not traced
+                with run.phase("train"), run.trace() if traced else contextlib.nullcontext():
+                    indices = _batches(config, len(self.data.train), step, stop - step)
+                    progress = programs.train(progress, indices)
+                    after_update = programs.evaluate_minibatch(progress.state.params, indices[:, -1])  # waits behind
+                    sums = jax.device_get(progress.metrics)
+                run.seconds["loop"] = time.perf_counter() - began  # from the first step to the last
+                with run.phase("minibatch"):
+                    after_update = jax.device_get(after_update)
+                bar.update(stop - step)
+                step = stop
+                require_finite(config.seeds, step, sums, after_update, self._what_is_kept())
+                record = {}
+                if _due(config, step, config.log_every):
+                    record = training_record(step * config.batch_size, sums, after_update) | self._health(
+                        progress, indices[:, -1]
+                    )
+                    progress = progress.replace(metrics=programs.zero_metrics())
+                if _due(config, step, config.eval_every):
+                    progress, validation = self._validate(step, progress)
+                    record |= validation
+                if record:
+                    run.log(step, record)
+                    bar.write(log_line(step, config.steps, record))
+                if _due(config, step, config.eval_every) or step % config.checkpoint_every == 0:
+                    with run.phase("checkpoint"):
+                        self.checkpoints.save(step, progress)
+        return step, progress
+
+    def _health(self, progress: Progress, indices: np.ndarray) -> Record:
+        if not self.run.config.memory_health:
+            return {}
+        with self.run.phase("memory_health"):
+            health = jax.device_get(self.programs.memory_health(progress.state.params, indices))
+        return {name: by_seed(values) for name, values in health.items()}
+
+    def _validate(self, step: int, progress: Progress) -> tuple[Progress, Record]:
+        if not len(self.data.validation):
+            return progress, {}
+        with self.run.phase("validation"):
+            params = _evaluated(progress)
+            validation = self.programs.evaluate(params, self.data.validation)
+            progress = self.programs.select(progress, params, step, validation.accuracy)
+        return progress, {
+            "validation_loss": by_seed(validation.loss),
+            "validation_accuracy": by_seed(validation.accuracy),
+        }
+
+    def _stop_if_asked(self, step: int, progress: Progress) -> None:
+        if signum := largest_of_all(self.signals[0] if self.signals else 0):
+            self.checkpoints.save(step, progress)
+            raise InterruptedRun(
+                f"Stopped at step {step} of {self.run.config.steps}; its state is saved. "
+                f"Continue with the same flags and --resume --run-dir {self.run.directory}",
+                signum,
+            )
+
+    def _what_is_kept(self) -> str:
+        saved = self.checkpoints.latest_step
+        return (
+            f"The checkpoint of step {saved} is kept in {self.run.directory}."
+            if saved
+            else "No checkpoint was saved yet."
+        )
 
 
-def _restore(checkpoints: Checkpoints, step: int, programs: Programs) -> dict[str, Any]:
-    like = _saved(jax.eval_shape(programs.init, np.uint32(0)), ZERO_METRICS)
-    return checkpoints.restore(step, like, NamedSharding(programs.mesh, PartitionSpec()))
+def _evaluated(progress: Progress) -> chex.ArrayTree:
+    """The weights that an evaluation sees, [S, ...]: where the optimiser keeps an average, that."""
+    return evaluation_params(progress.state.params, progress.state.opt_state)
 
 
-def _train(
-    run: Run,
-    programs: Programs,
-    checkpoints: Checkpoints,
-    data: Splits,
-    state: TrainState,
-    metrics: Metrics,
-    received: list[int],
-) -> tuple[TrainState, Evaluation | None]:
-    """Train to the last step; returns its state and, if there was a step to take, its validation."""
-    config, step, validation = run.config, int(state.step), None
-    first_step, trace_wanted, began = step, config.profile, time.perf_counter()
-    with (
-        jax.transfer_guard("disallow"),
-        tqdm(total=config.steps, initial=step, unit="step", disable=None) as bar,
-    ):
-        while step < config.steps:
-            if signum := largest_of_all(received[0] if received else 0):
-                checkpoints.save(step, _saved(state, metrics), None)
-                raise InterruptedRun(_how_to_go_on(run, step), signum)
-            stop = _next_stop(config, step, programs.steps_per_dispatch)
-            # The first dispatch is not like the others, so the second is traced, if there is one.
-            traced = trace_wanted and (step > first_step or stop == config.steps)
-            trace_wanted = trace_wanted and not traced
-            with run.phase("train"), run.trace() if traced else contextlib.nullcontext():
-                indices = batch_indices(config.seed, len(data.train), config.batch_size, step, stop - step)
-                state, metrics = programs.train(state, metrics, indices)
-                after_update = programs.evaluate_minibatch(state, indices[-1])  # waits behind the steps
-                sums = jax.device_get(metrics)
-            run.seconds["loop"] = time.perf_counter() - began  # from the first step to the last
-            with run.phase("minibatch"):
-                after_update = jax.device_get(after_update)
-            bar.update(stop - step)
-            step, last = stop, stop == config.steps
-            _require_finite(run, step, sums, after_update, checkpoints.latest_step)
-            record, validation = {}, None
-            if last or step % config.log_every == 0:
-                record = _training_record(step * config.batch_size, sums, after_update)
-                metrics = programs.zero_metrics()
-            if last or step % config.eval_every == 0:
-                with run.phase("validation"):
-                    validation = programs.evaluate(state, data.validation)
-                record |= {"validation_loss": validation.loss, SCORE: validation.accuracy}
-            if record:
-                run.log(step, record)
-                bar.write(_log_line(step, config.steps, record))
-            if validation or step % config.checkpoint_every == 0:
-                with run.phase("checkpoint"):
-                    checkpoints.save(step, _saved(state, metrics), validation and validation.accuracy)
-    return state, validation
+def _batches(config: RunConfig, num_examples: int, step: int, count: int) -> np.ndarray:
+    """The batches of some steps, int32 [S, count, B]."""
+    return np.stack([batch_indices(seed, num_examples, config.batch_size, step, count) for seed in config.seeds])
 
 
-def _how_to_go_on(run: Run, step: int) -> str:
-    return (
-        f"Stopped at step {step} of {run.config.steps}; its state is saved. "
-        f"Continue with the same flags and --resume --run-dir {run.directory}"
-    )
+def _due(config: RunConfig, step: int, every: int) -> bool:
+    return step % every == 0 or step == config.steps
 
 
 def _next_stop(config: RunConfig, step: int, steps_per_dispatch: int) -> int:
     """The step up to which training may go on without the host."""
     cadences = (config.log_every, config.eval_every, config.checkpoint_every)
     return min(config.steps, step + steps_per_dispatch, *(step - step % every + every for every in cadences))
-
-
-def _training_record(examples: int, sums: Metrics, after_update: Metrics) -> dict[str, int | float]:
-    """What is logged: the last minibatch after its update, as in the notebook, and means since the last line."""
-    return {
-        "examples": examples,
-        "loss": float(after_update.mean_loss),
-        "accuracy": float(after_update.accuracy),
-        "train_loss": float(sums.mean_loss),
-        "train_accuracy": float(sums.accuracy),
-        "gradient_norm": float(sums.gradient_norm / sums.steps),
-    }
-
-
-def _log_line(step: int, steps: int, record: dict[str, int | float]) -> str:
-    parts = [f"step {step}/{steps}"]
-    if "loss" in record:
-        parts.append(f"samples {record['examples']:,}")
-        parts.append(f"minibatch loss {record['loss']:.6f}, accuracy {record['accuracy']:.5f}")
-    if SCORE in record:
-        parts.append(f"validation loss {record['validation_loss']:.6f}, accuracy {record[SCORE]:.5f}")
-    return "  ".join(parts)
-
-
-def _require_finite(run: Run, step: int, sums: Metrics, after_update: Metrics, saved: int | None) -> None:
-    if sums.nonfinite == 0 and np.isfinite(after_update.loss):
-        return
-    # Once a weight is not finite no later loss is, so the count tells the last step that was.
-    finite = step - int(sums.nonfinite)
-    kept = f"The checkpoint of step {saved} is kept in {run.directory}." if saved else "No checkpoint was saved yet."
-    raise NonFiniteError(
-        f"The loss or its gradient is no longer finite after step {finite} of seed {run.config.seed}; "
-        f"lower --learning-rate or clip the gradient. {kept}"
-    )
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second one of a kind acts at once, as it always did."""
-    received: list[int] = []
-    previous = {}
-
-    def receive(signum: int, _: object) -> None:
-        received.append(signum)
-        signal.signal(signum, previous[signum])
-
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(signum) != signal.SIG_IGN:  # a job in the background ignores Ctrl-C
-            previous[signum] = signal.signal(signum, receive)
-    try:
-        yield received
-    finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from rowlstm_jax.cells import BasicLSTMCell
-from rowlstm_jax.config import Protocol, RunConfig
-from rowlstm_jax.data import Examples, Splits
+from rowlstm_jax.config import RunConfig
+from rowlstm_jax.data import Examples, Sealed, Splits
 from rowlstm_jax.model import SequenceClassifier
+from rowlstm_jax.protocols import Protocol
+from rowlstm_jax.recipe import Recipe
 from rowlstm_jax.run import Run
 
 PROTOCOL = Protocol(name="tiny", dataset="mnist", validation_examples=13, order="rows")
@@ -56,7 +59,7 @@ def tiny_data() -> Splits:
         images[np.arange(count), labels] += 190
         return Examples(images, labels)
 
-    return Splits("tiny", "1.0.0", ("a", "b", "c"), "0" * 64, examples(41), examples(13), examples(27))
+    return Splits("tiny", "1.0.0", ("a", "b", "c"), "0" * 64, examples(41), examples(13), Sealed(examples(27)))
 
 
 @pytest.fixture
@@ -66,11 +69,11 @@ def tiny_model() -> SequenceClassifier:
 
 @pytest.fixture
 def make_run(tmp_path: Path, tiny_model: SequenceClassifier) -> Callable[..., Run]:
-    """A run of the tiny model; keywords are fields of its config."""
+    """A run of the tiny model with Adam; other keywords are fields of its config."""
 
-    def make(folder: str = "run", protocol: Protocol = PROTOCOL, **fields) -> Run:
+    def make(folder: str = "run", protocol: Protocol = PROTOCOL, recipe: Recipe | None = None, **fields) -> Run:
         config = RunConfig(steps=12, batch_size=4, log_every=3, eval_every=5, devices=2, run_dir=tmp_path / folder)
         config = dataclasses.replace(config, **fields)
-        return Run("tiny", config, protocol, model=tiny_model)
+        return Run("tiny", config, protocol, recipe or Recipe(tiny_model, optax.adam(1e-2)))
 
     return make

@@ -1,10 +1,9 @@
-import dataclasses
 import math
 from pathlib import Path
 
 import pytest
 
-from rowlstm_jax.config import Protocol, RunConfig, UserError, absolute, differences, flag
+from rowlstm_jax.config import RunConfig, UserError, absolute, differences, flag
 
 RANGES = {
     "seed": (-1, 2**32),
@@ -43,16 +42,6 @@ def test_local_files_and_compilation_cache_default_to_the_environment(monkeypatc
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert RunConfig().local_files is None
     assert RunConfig().compilation_cache == tmp_path / "rowlstm_jax" / "compilation"
-
-
-def test_a_protocols_digest_is_known_and_changes_with_every_field():
-    protocol = Protocol(name="notebook-rows", dataset="mnist", validation_examples=5_000, order="rows")
-    assert protocol.sha256() == "f097c8a9dc04b7e55f704138f5cf30fc0ab1c04707c15cdaa2370fb4d2d8c435"
-    others = [
-        dataclasses.replace(protocol, **{field.name: 1 if field.type == "int" else "other"})
-        for field in dataclasses.fields(Protocol)
-    ]
-    assert len({protocol.sha256(), *(other.sha256() for other in others)}) == 1 + len(others)
 
 
 def test_differences_show_both_values_and_what_is_absent():

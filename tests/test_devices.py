@@ -98,8 +98,8 @@ def test_processes_that_do_not_find_each_other_are_told_how(monkeypatch):
 
 
 def test_the_split_is_said_in_a_line(capsys):
-    console.show_devices(make_mesh(6), 6)
-    console.show_devices(make_mesh(100, 1), 100)
+    console.show_devices(make_mesh(6), 6, 1)
+    console.show_devices(make_mesh(100, 1), 100, 1)
     assert capsys.readouterr().out.splitlines() == [
         "Batches of 6 on 3 cpu devices; 1 more stays idle.",
         "Batches of 100 on 1 cpu device; 3 more stay idle.",

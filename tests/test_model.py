@@ -140,6 +140,63 @@ def test_attributes_out_of_range_are_refused(wrong):
         init(SequenceClassifier(BasicLSTMCell(2), num_classes=2, **wrong), jnp.zeros((1, 3, 2)))
 
 
+class Subclass(BasicLSTMCell):
+    """May compute something else."""
+
+
+@pytest.mark.parametrize(("cell", "is_fused"), [(BasicLSTMCell, True), (Subclass, False), (nn.GRUCell, False)])
+def test_auto_is_fused_for_exactly_the_cell_that_the_fused_recurrence_knows(cell, is_fused):
+    inputs = jnp.zeros((1, 3, 2))
+
+    def program(recurrence):
+        model = SequenceClassifier(cell(2), num_classes=2, recurrence=recurrence)
+        variables = jax.eval_shape(model.init, jax.random.key(0), inputs)
+        return str(jax.make_jaxpr(model.apply)(variables, inputs))
+
+    assert ("custom_vjp" in program("auto")) == is_fused
+    assert "custom_vjp" not in program("scan")
+    if not is_fused:
+        with pytest.raises(ValueError, match=cell.__name__):
+            program("fused")
+
+
+@pytest.mark.parametrize(("cell", "readout"), [(BasicLSTMCell, "last"), (BasicLSTMCell, "mean"), (nn.GRUCell, "mean")])
+def test_logits_over_time_are_those_of_sequences_that_end_there(cell, readout):
+    model = SequenceClassifier(cell(6), num_classes=4, num_layers=2, readout=readout)
+    inputs = jax.random.normal(jax.random.key(1), (5, 3, 7))
+    variables = init(model, inputs)
+    over_time = jax.jit(lambda variables: model.apply(variables, inputs, over_time=True))(variables)
+    chex.assert_shape(over_time, (5, 3, 4))
+    ended = [jax.jit(model.apply)(variables, inputs[:, :steps]) for steps in range(1, 4)]
+    np.testing.assert_allclose(over_time, np.stack(ended, axis=1), rtol=1e-5, atol=1e-6)
+
+
+def test_logits_over_time_of_a_bidirectional_model_are_refused():
+    model = SequenceClassifier(BasicLSTMCell(2), num_classes=2, bidirectional=True)
+    variables = init(model, jnp.zeros((1, 3, 2)))
+    with pytest.raises(ValueError, match="backward"):
+        model.apply(variables, jnp.zeros((1, 3, 2)), over_time=True)
+
+
+def test_a_mean_over_time_in_bfloat16_is_summed_in_float32():
+    class Ones(nn.RNNCellBase):
+        def __call__(self, carry, inputs):
+            return carry, jnp.ones((*inputs.shape[:-1], 1), jnp.bfloat16)
+
+        @nn.nowrap
+        def initialize_carry(self, rng, input_shape):
+            return jnp.zeros(input_shape)
+
+        @property
+        def num_feature_axes(self):
+            return 1
+
+    model = SequenceClassifier(Ones(), 1, readout="mean", kernel_init=nn.initializers.ones)
+    inputs = jnp.zeros((1, 600, 1))  # in bfloat16 a sum of ones stops at 256
+    over_time = model.apply(init(model, inputs), inputs, over_time=True)
+    assert set(np.unique(over_time)) == {1.0}
+
+
 def test_inputs_of_the_wrong_rank_are_refused():
     with pytest.raises(AssertionError, match="rank"):
         init(SequenceClassifier(BasicLSTMCell(2), num_classes=2), jnp.zeros((3, 2)))

@@ -3,12 +3,14 @@ import os
 import subprocess
 import sys
 
+import optax
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from rowlstm_jax import run as run_module
 from rowlstm_jax.cells import BasicLSTMCell
 from rowlstm_jax.config import UserError
+from rowlstm_jax.recipe import Recipe
 from rowlstm_jax.run import Run
 
 
@@ -168,7 +170,9 @@ def test_resuming_with_other_settings_shows_the_difference(make_run, tiny_model)
         make_run(seed=1, batch_size=8, resume=True).__enter__()
     run = make_run(resume=True)
     with pytest.raises(UserError, match=r"model\.cell\.features was 8 and is now 16"):
-        Run("tiny", run.config, run.protocol, model=tiny_model.clone(cell=BasicLSTMCell(16))).__enter__()
+        Run(
+            "tiny", run.config, run.protocol, Recipe(tiny_model.clone(cell=BasicLSTMCell(16)), optax.adam(1e-2))
+        ).__enter__()
 
 
 def test_where_a_run_lives_and_how_often_it_reports_may_change(make_run, tmp_path):
@@ -181,15 +185,15 @@ def test_where_a_run_lives_and_how_often_it_reports_may_change(make_run, tmp_pat
     assert json.loads((run.directory / "config.json").read_text())["config"]["steps"] == 99
 
 
-def test_a_schedule_that_depends_on_the_steps_is_part_of_a_run(make_run):
+def test_a_schedule_that_depends_on_the_steps_is_part_of_a_run(make_run, tiny_model):
     def schedule(steps):
         return lambda count: count / steps
 
     first, more = make_run(), make_run(resume=True, steps=20)
-    with Run("tiny", first.config, first.protocol, model=None, optimizer=schedule(12)) as run:
+    with Run("tiny", first.config, first.protocol, Recipe(tiny_model, schedule(12))) as run:
         run.claim()
     with pytest.raises(UserError, match=r"optimizer.steps was 12 and is now 20"):
-        Run("tiny", more.config, more.protocol, model=None, optimizer=schedule(20)).__enter__()
+        Run("tiny", more.config, more.protocol, Recipe(tiny_model, schedule(20))).__enter__()
 
 
 def test_writing_events_does_not_import_torch(tmp_path):

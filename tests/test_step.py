@@ -8,15 +8,29 @@ import pytest
 from rowlstm_jax.data import Splits
 from rowlstm_jax.data.order import batch_indices
 from rowlstm_jax.metrics import Metrics
-from rowlstm_jax.sequences import rows
-from rowlstm_jax.step import Batch, TrainState, eval_step, init_state, loss_fn, read_batch, train_step, train_steps
+from rowlstm_jax.recipe import Recipe
+from rowlstm_jax.step import (
+    Batch,
+    Reading,
+    TrainState,
+    eval_step,
+    init_state,
+    loss_fn,
+    read_batch,
+    train_step,
+    train_steps,
+)
 
 STEPS, B = 7, 4
 
 
+def rows(images):
+    return images
+
+
 @pytest.fixture
 def state(tiny_model) -> TrainState:
-    return jax.jit(lambda seed: init_state(tiny_model, optax.adam(1e-2), jnp.zeros((1, 5, 7)), seed))(0)
+    return jax.jit(lambda seed: init_state(Recipe(tiny_model, optax.adam(1e-2)), jnp.zeros((1, 5, 7)), seed))(0)
 
 
 @pytest.fixture
@@ -54,7 +68,7 @@ def test_dropout_depends_on_the_step_and_on_nothing_else(state, batches):
 
 
 def test_evaluation_ignores_dropout_and_padding(state, batches):
-    evaluate = jax.jit(eval_step)
+    evaluate = jax.jit(lambda state, batch: eval_step(state.apply_fn, state.params, batch))
     metrics, logits = evaluate(state, batches[0])
     chex.assert_shape(logits, (B, 3))
     again, _ = evaluate(state.replace(key=jax.random.key(9)), batches[0])
@@ -68,7 +82,7 @@ def test_evaluation_ignores_dropout_and_padding(state, batches):
 @pytest.mark.parametrize("parts", [[7], [1] * 7, [3, 4]])
 def test_steps_in_one_dispatch_or_many_or_one_by_one_give_the_same_bits(state, batches, tiny_data, parts):
     chex.clear_trace_counter()
-    several = jax.jit(chex.assert_max_traces(lambda *args: train_steps(*args, order=rows), n=1))
+    several = jax.jit(chex.assert_max_traces(lambda *args: train_steps(*args, reading=Reading(rows)), n=1))
     indices = batch_indices(0, len(tiny_data.train), B, 0, STEPS)
     pixels = jnp.asarray(tiny_data.train.images), jnp.asarray(tiny_data.train.labels)
     fused, sums, done = state, Metrics.zeros(), 0
@@ -85,7 +99,7 @@ def test_steps_in_one_dispatch_or_many_or_one_by_one_give_the_same_bits(state, b
 
 
 def test_seeds_start_differently_and_the_same_seed_alike(tiny_model):
-    init = jax.jit(lambda seed: init_state(tiny_model, optax.adam(1e-2), jnp.zeros((1, 5, 7)), seed))
+    init = jax.jit(lambda seed: init_state(Recipe(tiny_model, optax.adam(1e-2)), jnp.zeros((1, 5, 7)), seed))
     first, again, other = init(np.uint32(0)), init(np.uint32(0)), init(np.uint32(2**32 - 1))
     chex.assert_trees_all_equal(first.params, again.params)
     kernels = [s.params["layer_0_forward"]["kernel"] for s in (first, other)]

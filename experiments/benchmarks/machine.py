@@ -13,7 +13,7 @@ import psutil
 from experiments.benchmarks.flags import BenchmarkConfig
 from rowlstm_jax.config import absolute
 from rowlstm_jax.devices import cores
-from rowlstm_jax.run import write_json
+from rowlstm_jax.files import write_json
 
 QUIET = 0.05  # above this share, other processes have slowed some systems more than others
 PACKAGES = ("rowlstm_jax", "jax", "jaxlib", "flax", "optax", "torch", "dm-haiku", "equinox", "keras", "numpy")

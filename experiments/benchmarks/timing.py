@@ -8,7 +8,7 @@ from typing import NamedTuple
 ROUND_SECONDS = 0.3
 MIN_STEPS, MAX_STEPS = 10, 100  # a run dispatches ten steps at once, as it comes, and never more than a hundred
 
-Steps = Callable[[int], None]
+Steps = Callable[[int], object]
 
 
 class Timing(NamedTuple):

@@ -1,5 +1,65 @@
-"""Recurrent cells, all of them Flax `nn.RNNCellBase`: `(carry, x_t) -> (carry, y_t)`."""
+"""Recurrent cells, all of them Flax `nn.RNNCellBase`: `(carry, x_t) -> (carry, y_t)`.
 
-from rowlstm_jax.cells.lstm import BasicLSTMCell, flax_lstm_params
+`CELLS` holds those that a command line can name, each as a function of the number of units; two lines add another:
 
-__all__ = ["BasicLSTMCell", "flax_lstm_params"]
+    from rowlstm_jax.cells import CELLS
+    CELLS["mine"] = MyCell
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+
+from rowlstm_jax.cells.base import Cell
+from rowlstm_jax.cells.echo_state import EchoStateCell, spectral_radius
+from rowlstm_jax.cells.gru import GRUCell
+from rowlstm_jax.cells.lstm import BasicLSTMCell, chrono_bias, flax_lstm_params
+from rowlstm_jax.cells.lstm_variants import LayerNormLSTMCell, PeepholeLSTMCell
+from rowlstm_jax.cells.oscillators import CoRNNCell, LEMCell
+from rowlstm_jax.cells.simple import ElmanCell, JordanCell
+from rowlstm_jax.config import UserError
+
+__all__ = [
+    "CELLS",
+    "BasicLSTMCell",
+    "Cell",
+    "CoRNNCell",
+    "EchoStateCell",
+    "ElmanCell",
+    "GRUCell",
+    "JordanCell",
+    "LEMCell",
+    "LayerNormLSTMCell",
+    "PeepholeLSTMCell",
+    "chrono_bias",
+    "flax_lstm_params",
+    "make",
+    "spectral_radius",
+]
+
+CELLS: dict[str, Callable[[int], nn.RNNCellBase]] = {
+    "lstm": BasicLSTMCell,
+    "peephole_lstm": PeepholeLSTMCell,
+    "layer_norm_lstm": LayerNormLSTMCell,
+    "gru": GRUCell,
+    "elman": ElmanCell,
+    "jordan": JordanCell,
+    "echo_state": EchoStateCell,
+    "cornn": CoRNNCell,
+    "lem": LEMCell,
+}
+
+
+def make(name: str, features: int) -> nn.RNNCellBase:
+    """A cell by its name in `CELLS`.
+
+    Args:
+      name: what a command line said.
+      features: H.
+
+    Raises:
+      UserError: there is no such cell.
+    """
+    if name not in CELLS:
+        raise UserError(f"There is no cell {name!r}; choose one of {', '.join(CELLS)}.")
+    return CELLS[name](features)

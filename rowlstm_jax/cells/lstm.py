@@ -1,6 +1,7 @@
 """LSTM cells."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -78,6 +79,31 @@ class BasicLSTMCell(nn.RNNCellBase):
     def num_feature_axes(self) -> int:
         """One: features lie on the last axis."""
         return 1
+
+
+def chrono_bias(longest: int) -> Initializer:
+    r"""An initialiser of a `BasicLSTMCell`'s bias by which its units remember over 1 to `longest` steps.
+
+    .. math:: b_f = \log u, \quad b_i = -b_f, \quad u \sim \mathrm{uniform}(1, \mathrm{longest} - 1)
+
+    for each unit; the others are zero. For a cell with `forget_bias=0`.
+
+    Example:
+      >>> bias = chrono_bias(784)(jax.random.key(0), (4 * 2,), jnp.float32)
+      >>> bool((bias[4:6] == -bias[:2]).all())
+      True
+
+    Args:
+      longest: steps, 3 or more.
+
+    Source: Tallec & Ollivier, "Can recurrent neural networks warp time?", arXiv:1804.11188.
+    """
+
+    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+        forget = jnp.log(jax.random.uniform(key, (shape[0] // 4,), dtype, 1, longest - 1))
+        return jnp.concatenate([-forget, jnp.zeros_like(forget), forget, jnp.zeros_like(forget)])
+
+    return init
 
 
 def flax_lstm_params(params: Mapping[str, jax.Array], forget_bias: float) -> dict[str, dict[str, jax.Array]]:

@@ -19,9 +19,9 @@ from rowlstm_jax.data import cache, sources
 from rowlstm_jax.data.catalogue import DATASETS, DatasetSpec
 from rowlstm_jax.data.images import DamagedError, Examples, ImageDataset, UnavailableError
 from rowlstm_jax.data.sources import Log
-from rowlstm_jax.data.splits import Splits, split
+from rowlstm_jax.data.splits import Sealed, Splits, split
 
-__all__ = ["DATASETS", "DatasetSpec", "Examples", "ImageDataset", "Splits", "load", "split"]
+__all__ = ["DATASETS", "DatasetSpec", "Examples", "ImageDataset", "Sealed", "Splits", "load", "split"]
 
 
 def load(name: str, data_dir: Path | None = None, local_files: Path | None = None, log: Log = print) -> ImageDataset:

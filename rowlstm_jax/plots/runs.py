@@ -1,8 +1,9 @@
 """Pictures of a run: its samples, its curves, its errors."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -20,15 +21,15 @@ def samples(
 
     Args:
       path: the PNG to write.
-      images: uint8 [N, R, K].
-      labels: int [N].
-      indices: two images or more to draw, the top of the stack first.
+      images: uint8 [n, R, K], two or more, the top of the stack first.
+      labels: int [n].
+      indices: what the captions call them, [n].
       class_names: the name of each of the C classes.
     """
     figure = Figure(figsize=(8.0, 4.0))
-    captions = [f"image {index}, class {class_names[labels[index]]}" for index in indices]
+    captions = [f"image {i}, class {class_names[label]}" for i, label in zip(indices, labels, strict=True)]
     flat = figure.add_axes((0.07, 0.13, 0.38, 0.76))
-    flat.imshow(images[indices[0]], cmap="gray", vmin=0, vmax=255)
+    flat.imshow(images[0], cmap="gray", vmin=0, vmax=255)
     flat.set(title=captions[0], xlabel="column", ylabel="row")
 
     stack = Axes3D(figure, rect=(0.48, 0.1, 0.42, 0.85), computed_zorder=False, facecolor="none")
@@ -36,7 +37,7 @@ def samples(
     rows, columns = images.shape[1:]
     row, column = np.mgrid[: rows + 1, : columns + 1]  # the corners of the pixels
     for depth in reversed(range(len(indices))):  # drawn in this order: the lowest first
-        pixels = matplotlib.colormaps["gray"](images[indices[depth]])
+        pixels = matplotlib.colormaps["gray"](images[depth])
         height = np.full_like(row, -depth)
         stack.plot_surface(column, row, height, facecolors=pixels, rstride=1, cstride=1, shade=False, antialiased=False)
         stack.text(columns + 2, 0, -depth, captions[depth].replace(", ", "\n"), va="center")
@@ -50,16 +51,24 @@ def samples(
 def curves(path: Path, records: Records) -> None:
     """Draw loss (logarithmic where it spans a decade) and accuracy over the steps, of minibatches and on validation.
 
+    Of several seeds the mean is drawn, in a band from the lowest to the highest.
+
     Args:
       path: the PNG to write.
-      records: any number; "loss", "accuracy", "validation_loss" and "validation_accuracy" are drawn.
+      records: any number; "loss", "accuracy", "validation_loss" and "validation_accuracy" are drawn, each a number or
+        a list over seeds.
     """
     figure = Figure(figsize=(9.0, 3.4))
     figure.subplots_adjust(left=0.07, right=0.98, bottom=0.14, top=0.97, wspace=0.2)
     loss_axes, accuracy_axes = figure.subplots(1, 2)
     for axes, name, corner in [(loss_axes, "loss", "upper right"), (accuracy_axes, "accuracy", "lower right")]:
-        axes.plot(*_series(records, name), ".-", label="minibatch", color=LIGHT_BLUE, linewidth=0.8, markersize=2)
-        axes.plot(*_series(records, f"validation_{name}"), ".-", label="validation", color=VERMILION, markersize=7)
+        minibatch = {"label": "minibatch", "color": LIGHT_BLUE, "linewidth": 0.8, "markersize": 2}
+        validation = {"label": "validation", "color": VERMILION, "markersize": 7}
+        for key, line in [(name, minibatch), (f"validation_{name}", validation)]:
+            axes.plot(*_series(records, key), ".-", **line)
+            axes.fill_between(
+                *_series(records, key, min), _series(records, key, max)[1], color=line["color"], alpha=0.3, lw=0
+            )
         axes.set(xlabel="step", ylabel=name)
         axes.grid(True)
         axes.legend(handles=[line for line in axes.lines if len(line.get_xdata())], loc=corner)
@@ -71,10 +80,10 @@ def curves(path: Path, records: Records) -> None:
     figure.savefig(path)
 
 
-def _series(records: Records, key: str) -> tuple[list[float], list[float]]:
-    """Return the steps that recorded a value, and the values."""
-    points = [(record["step"], record[key]) for record in records if key in record]
-    return [step for step, _ in points], [value for _, value in points]
+def _series(records: Records, key: str, of_seeds: Callable[[Any], Any] = np.mean) -> tuple[list[float], list[float]]:
+    """Return the steps that recorded a value, and the values, of several seeds their mean."""
+    points = [(record["step"], of_seeds(np.atleast_1d(record[key]))) for record in records if key in record]
+    return [step for step, _ in points], [float(value) for _, value in points]
 
 
 def accuracy_range(records: Records) -> tuple[float, float]:

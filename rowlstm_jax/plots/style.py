@@ -1,11 +1,12 @@
 """What all pictures have in common: matplotlib's object interface, so no pyplot state, and one style."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 
 # One a logged step, as in metrics.jsonl: each has "step", and none need have the rest.
-Records = Sequence[Mapping[str, float]]
+Records = Sequence[Mapping[str, Any]]
 
 LIGHT_BLUE, VERMILION = "#8FC1DE", "#D55E00"  # after Okabe and Ito: colour-blind readers tell them apart
 SYSTEMS = (VERMILION, "#0072B2", "#009E73", "#CC79A7")  # theirs too

@@ -12,8 +12,10 @@ from rowlstm_jax.cells import BasicLSTMCell
 from rowlstm_jax.data import Examples
 from rowlstm_jax.devices import make_mesh
 from rowlstm_jax.model import SequenceClassifier
-from rowlstm_jax.programs import compile_programs
-from rowlstm_jax.sequences import rows
+from rowlstm_jax.programs import Programs
+from rowlstm_jax.recipe import Recipe
+from rowlstm_jax.seeds import Seeds
+from rowlstm_jax.step import Reading
 
 STEPS_PER_DISPATCH = 100
 
@@ -30,33 +32,36 @@ class Ours:
         )
         self._examples = Examples(problem.images, problem.labels.astype(np.uint8))
         batch_size = len(self._examples)
-        mesh = make_mesh(batch_size, devices)
-        self._programs = compile_programs(
-            model, optax.adam(LEARNING_RATE), rows, self._examples, batch_size, STEPS_PER_DISPATCH, mesh
+        self._programs = Programs(
+            Recipe(model, optax.adam(LEARNING_RATE)),
+            Reading(order=lambda images: images),  # rows
+            self._examples,
+            batch_size,
+            STEPS_PER_DISPATCH,
+            Seeds(1, make_mesh(batch_size, devices)),
         )
-        state = self._programs.init(np.uint32(0))
+        progress = self._programs.begin(np.zeros(1, np.uint32))
         params = {
             "layer_0_forward": {"kernel": problem.kernel, "bias": problem.bias},
             "readout": {"kernel": problem.readout_kernel, "bias": problem.readout_bias},
         }
-        self._state = state.replace(params=jax.tree.map(_replaced, state.params, params))
-        self._metrics = self._programs.zero_metrics()
-        self._indices = np.tile(np.arange(batch_size, dtype=np.int32), (STEPS_PER_DISPATCH, 1))
+        state = progress.state.replace(params=jax.tree.map(_replaced, progress.state.params, params))
+        self._progress = progress.replace(state=state)
+        self._indices = np.tile(np.arange(batch_size, dtype=np.int32), (1, STEPS_PER_DISPATCH, 1))
 
     def loss(self) -> float:
         """The mean cross-entropy of the batch with the present weights."""
-        return self._programs.evaluate(self._state, self._examples).loss
+        return float(self._programs.evaluate(self._progress.state.params, self._examples).loss[0])
 
     def steps(self, count: int) -> None:
         """Take training steps; the host waits after each dispatch, as a run does that logs so often."""
         for start in range(0, count, STEPS_PER_DISPATCH):
-            indices = self._indices[: count - start]
-            self._state, self._metrics = self._programs.train(self._state, self._metrics, indices)
-            jax.block_until_ready(self._metrics)
+            self._progress = self._programs.train(self._progress, self._indices[:, : count - start])
+            jax.block_until_ready(self._progress.metrics)
 
 
 def _replaced(old: jax.Array, new: np.ndarray) -> jax.Array:
-    return jax.device_put(jnp.array(new), old.sharding)
+    return jax.device_put(jnp.array(new)[None], old.sharding)
 
 
 def build(problem: Problem, recurrence: Literal["fused", "scan"], devices: int | None) -> Ours:

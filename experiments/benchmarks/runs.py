@@ -1,0 +1,37 @@
+"""The training of some seeds, without its logs and files."""
+
+import numpy as np
+import optax
+
+from experiments.benchmarks.problem import NUM_CLASSES
+from rowlstm_jax.cells import BasicLSTMCell
+from rowlstm_jax.data import Examples
+from rowlstm_jax.data.order import batch_indices
+from rowlstm_jax.devices import make_mesh
+from rowlstm_jax.model import SequenceClassifier
+from rowlstm_jax.programs import Programs
+from rowlstm_jax.recipe import Recipe
+from rowlstm_jax.seeds import Seeds
+from rowlstm_jax.step import Reading
+
+STEPS_PER_DISPATCH = 10  # as a run that logs every ten
+
+
+class Runs:
+    """S runs of the notebook's classifier with Adam, as one program."""
+
+    def __init__(self, seeds: range, examples: Examples, batch_size: int, hidden: int, devices: int | None):
+        layout = Seeds(len(seeds), make_mesh(batch_size, devices, len(seeds)))
+        recipe = Recipe(SequenceClassifier(BasicLSTMCell(hidden), NUM_CLASSES), optax.adam(1e-3))
+        reading = Reading(order=lambda images: images)
+        self._programs = Programs(recipe, reading, examples, batch_size, STEPS_PER_DISPATCH, layout)
+        self._progress = self._programs.begin(np.array(seeds, np.uint32))
+        batches = batch_indices(0, len(examples), batch_size, 0, STEPS_PER_DISPATCH)
+        self._indices = np.stack([batches] * len(seeds))
+
+    def steps(self, count: int) -> np.ndarray:
+        """Take so many steps of every seed; returns the sums of the losses so far, [S]."""
+        for start in range(0, count, STEPS_PER_DISPATCH):
+            self._progress = self._programs.train(self._progress, self._indices[:, : count - start])
+            np.asarray(self._progress.metrics.loss)  # wait, as a run does that logs
+        return np.asarray(self._progress.metrics.loss)

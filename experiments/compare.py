@@ -1,0 +1,44 @@
+"""Test whether two finished runs differ: over seeds, and paired on the test examples.
+
+    python -m experiments.compare runs/mnist_rows/latest runs/other/latest
+
+Both runs must follow one protocol; `--differ-in order` after the two folders lets them differ there, which is then
+what is compared. It prints the tests, what each of them speaks of, and draws the seeds and the examples on which the
+runs disagree. A few seconds, no training.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+
+from rowlstm_jax import cli, comparison, results
+from rowlstm_jax.config import UserError, absolute
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Test whether two finished runs differ, over seeds and over test examples."""
+
+    runs: cli.Positional[tuple[Path, Path]]
+    """Two run folders, links to them, or their summary.json."""
+    differ_in: tuple[str, ...] = ()
+    """Fields of the protocol in which the runs may differ, such as order or augmentation."""
+    output: Path = Path("comparison.png")
+    """PNG to draw."""
+
+    def __post_init__(self):
+        output = absolute(self.output)
+        if output.suffix != ".png" or output.is_dir() or not os.access(output.parent, os.W_OK):
+            raise UserError(f"--output is {self.output}; it must name a .png in a folder that can be written to.")
+
+
+def main(config: Config) -> None:
+    first, second = (results.load(path) for path in config.runs)
+    found = comparison.compare(first, second, config.differ_in)
+    comparison.show(found)
+    comparison.draw(absolute(config.output), found)
+    print(f"Picture: {config.output}")
+
+
+if __name__ == "__main__":
+    cli.run(main, Config)

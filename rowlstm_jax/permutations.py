@@ -1,0 +1,105 @@
+"""The published permutations of pixels: for R rows and K columns, the position that each step reads. NumPy only.
+
+"Permuted MNIST" is a different task in each line of work: the permutation hangs on a seed in its source code, so an
+accuracy compares only with another of the same permutation. All apply it as `pixels[permutation]`.
+"""
+
+import numpy as np
+
+
+def bit_reversal(size: int) -> np.ndarray:
+    """Order the numbers below `size` by their binary digits read backwards.
+
+    Digits are as many as `size - 1` has; numbers that are not below `size` are left out.
+
+    Example:
+      >>> bit_reversal(6)
+      array([0, 4, 2, 1, 5, 3])
+
+    Args:
+      size: 1 or more.
+
+    Returns:
+      int64 [size].
+
+    Source: state-spaces/s4 `src/utils/permutations.py` (Gu et al., arXiv:2111.00396); S5 has the same.
+    """
+    order = np.zeros(1, np.int64)
+    while len(order) < size:  # a new leading digit becomes the last one to change
+        order = np.concatenate([2 * order, 2 * order + 1])
+    return order[order < size]
+
+
+def numpy_permutation(size: int, seed: int) -> np.ndarray:
+    """Return `numpy.random.RandomState(seed).permutation(size)`, whose stream NumPy has frozen (NEP 19).
+
+    Example:
+      >>> numpy_permutation(5, seed=0)
+      array([2, 0, 1, 3, 4])
+
+    Args:
+      size: 1 or more.
+      seed: from 0 to 2**32 - 1.
+
+    Returns:
+      int64 [size].
+    """
+    return np.random.RandomState(seed).permutation(size)
+
+
+def torch_permutation(size: int, seed: int) -> np.ndarray:
+    """Return what PyTorch's CPU draws first after `torch.manual_seed(seed)`, with `torch.randperm(size)`.
+
+    It swaps each entry i but the last with the entry i + u_i mod (size - i); u_i are the 32-bit numbers of MT19937.
+    NumPy's `RandomState` seeds that generator the same way.
+
+    Example:
+      >>> torch_permutation(5, seed=0)
+      array([4, 0, 1, 3, 2])
+
+    Args:
+      size: 1 or more, and far below 2**32.
+      seed: from 0 to 2**32 - 1.
+
+    Returns:
+      int64 [size].
+
+    Source: pytorch/pytorch `aten/src/ATen/native/TensorFactories.cpp` (`randperm_cpu`).
+    """
+    draws = np.random.RandomState(seed).randint(2**32, size=size - 1, dtype=np.uint32)
+    order = np.arange(size)
+    for i, draw in enumerate(draws.tolist()):
+        other = i + draw % (size - i)
+        order[[i, other]] = order[[other, i]]
+    return order
+
+
+def permuted_bit_reversal(rows: int, columns: int) -> np.ndarray:
+    """Pixels by reversed binary position: T = 784, F = 1. S4 (arXiv:2111.00396) and S5 (arXiv:2208.04933)."""
+    return bit_reversal(rows * columns).reshape(-1, 1)
+
+
+def permuted_numpy_92916(rows: int, columns: int) -> np.ndarray:
+    """Permuted pixels: T = 784, F = 1. scoRNN (arXiv:1707.09520) and expRNN (arXiv:1901.08428)."""
+    return numpy_permutation(_mnist_size(rows, columns), 92916).reshape(-1, 1)
+
+
+def permuted_numpy_0(rows: int, columns: int) -> np.ndarray:
+    """Permuted pixels: T = 784, F = 1. LMU (Voelker, Kajić and Eliasmith, NeurIPS 2019; abr/neurips2019)."""
+    return numpy_permutation(_mnist_size(rows, columns), 0).reshape(-1, 1)
+
+
+def permuted_torch_5544(rows: int, columns: int) -> np.ndarray:
+    """Permuted pixels: T = 784, F = 1. UnICORNN (arXiv:2103.05487) and LEM (arXiv:2110.04744)."""
+    return torch_permutation(_mnist_size(rows, columns), 5544).reshape(-1, 1)
+
+
+def permuted_torch_12008(rows: int, columns: int) -> np.ndarray:
+    """Permuted pixels: T = 784, F = 1. coRNN (arXiv:2010.00951) and Lipschitz RNN (arXiv:2006.12070)."""
+    return torch_permutation(_mnist_size(rows, columns), 12008).reshape(-1, 1)
+
+
+def _mnist_size(rows: int, columns: int) -> int:
+    if rows * columns != 784:
+        raise ValueError(f"The permutation was published for 784 pixels, not for an image of {rows} x {columns}.")
+    return 784

@@ -1,0 +1,75 @@
+"""How far a run has come: all that its next step depends on, and what a checkpoint holds. Pure."""
+
+from typing import Any
+
+import chex
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from rowlstm_jax.metrics import Metrics
+from rowlstm_jax.step import TrainState
+
+
+class Scores(flax.struct.PyTreeNode):
+    """How well the seeds have done on validation, [S] each.
+
+    Attributes:
+      step: of the best evaluation, int32; of equals, the later.
+      accuracy: of the best evaluation, float32; below 0 before the first.
+      stale: evaluations since then, int32.
+    """
+
+    step: jax.Array
+    accuracy: jax.Array
+    stale: jax.Array
+
+    @classmethod
+    def none(cls, num_seeds: int) -> "Scores":
+        """Those of seeds that have not been evaluated."""
+        return cls(jnp.zeros(num_seeds, jnp.int32), jnp.full(num_seeds, -1.0), jnp.zeros(num_seeds, jnp.int32))
+
+    def stopped(self, patience: int | None) -> jax.Array:
+        """Which seeds have not been as good as before for `patience` evaluations in a row, bool [S]."""
+        return self.stale < 0 if patience is None else self.stale >= patience
+
+    def update(self, step: jax.Array, accuracy: jax.Array, patience: int | None) -> tuple["Scores", jax.Array]:
+        """Take in an evaluation; for a seed that has stopped it does not count.
+
+        Args:
+          step: int32 [].
+          accuracy: float32 [S].
+          patience: see `stopped`.
+
+        Returns:
+          The scores after it, and for which seeds it was the best, bool [S].
+        """
+        running = ~self.stopped(patience)
+        better = running & (accuracy >= self.accuracy)
+        updated = Scores(
+            step=jnp.where(better, step, self.step),
+            accuracy=jnp.where(better, accuracy, self.accuracy),
+            stale=jnp.where(better, 0, self.stale + running),
+        )
+        return updated, better
+
+
+class Progress(flax.struct.PyTreeNode):
+    """All that the next step depends on, with the flags; every array has a leading axis S.
+
+    Attributes:
+      state: of every seed.
+      metrics: sums since the last record.
+      best: the weights of the best evaluated step so far, where the protocol selects these; else None.
+      scores: which evaluation that was; else None.
+    """
+
+    state: TrainState
+    metrics: Metrics
+    best: Any = None
+    scores: Scores | None = None
+
+
+def choose(better: jax.Array, new: chex.ArrayTree, old: chex.ArrayTree) -> chex.ArrayTree:
+    """Of two trees of [S, ...], for each seed the new one's values where it is better, bool [S]."""
+    return jax.tree.map(lambda a, b: jnp.where(jnp.expand_dims(better, tuple(range(1, a.ndim))), a, b), new, old)
