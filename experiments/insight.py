@@ -1,4 +1,4 @@
-"""Look into a finished run of mnist_rows: when its network knows the class, and what its gates do.
+"""Look into a finished run that read rows: when its network knows the class, and what its gates do.
 
     python -m experiments.insight runs/mnist_rows/latest
 
@@ -14,58 +14,40 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from rowlstm_jax import cells, cli, console, insight, plots, protocols, results
-from rowlstm_jax.checkpoint import Checkpoints
+from rowlstm_jax import cells, cli, console, insight, plots, results
 from rowlstm_jax.config import StartConfig, UserError
 from rowlstm_jax.data import load, split
-from rowlstm_jax.metrics import Metrics
 from rowlstm_jax.model import SequenceClassifier
-from rowlstm_jax.progress import Progress
-from rowlstm_jax.recipe import Recipe
 from rowlstm_jax.sequences import scale
-from rowlstm_jax.step import init_state
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(StartConfig):
-    """Look into a finished run of mnist_rows, by validation images."""
+    """Look into a finished run that read rows, by validation images."""
 
     run: cli.Positional[Path] = dataclasses.field(kw_only=True)
     """The run's folder, or a link to it."""
 
 
-def restore(folder: Path, model: SequenceClassifier, num_seeds: int):
-    """The parameters of the first seed after the last step."""
-    recipe, here = Recipe(model, optax.adam(1.0)), jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    state = jax.eval_shape(lambda: init_state(recipe, jnp.zeros((1, 28, 28)), 0))
-    one = Progress(state, jax.eval_shape(Metrics.zeros))
-    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((num_seeds, *x.shape), x.dtype, sharding=here), one)
-    with Checkpoints(folder / "checkpoints") as checkpoints:
-        if (step := checkpoints.latest_step) is None:
-            raise UserError(f"{folder} has no checkpoint; name the folder of a finished run.")
-        return jax.tree.map(lambda x: x[0], checkpoints.restore(step, like).state.params)
-
-
 def main(config: Config) -> None:
     run = results.load(config.run)
     flags = json.loads((run.directory / "config.json").read_text())["config"]
-    protocol = protocols.find(run.protocol["name"])
-    if run.experiment != "mnist_rows" or protocol.order != "rows" or not protocol.validation_examples:
-        raise UserError(f"{config.run} is no run of mnist_rows that reads rows and holds out validation images.")
+    protocol = run.protocol["fields"]
+    if protocol["order"] != "rows" or not protocol["validation_examples"]:
+        raise UserError(f"{config.run} is no run that reads rows and holds out validation images; name one that does.")
     data_dir, local_files = (flags[name] and Path(flags[name]) for name in ("data_dir", "local_files"))
-    data = split(load(protocol.dataset, data_dir, local_files), protocol.validation_examples)
+    data = split(load(protocol["dataset"], data_dir, local_files), protocol["validation_examples"])
     images, labels, names = data.validation.images, data.validation.labels.astype(int), data.class_names
-    model = SequenceClassifier(cells.make(flags["cell"], flags["hidden"]), num_classes=10)
-    params = restore(run.directory, model, len(run.seeds))
+    model = SequenceClassifier(cells.make(flags.get("cell", "lstm"), flags["hidden"]), num_classes=10)
+    params = jax.tree.map(lambda weights: jnp.asarray(weights[0]), results.load_weights(run))
     read = jax.jit(lambda images: insight.probabilities_over_time(model, params, scale(images)))
     probabilities = np.concatenate([read(images[start : start + 500]) for start in range(0, len(images), 500)])
     needed = np.asarray(insight.rows_needed(jnp.asarray(probabilities)))
     picture = run.directory / "plots" / "probabilities_over_rows.png"
     plots.probabilities_over_rows(picture, images[:8], probabilities[:8], names, needed[:8])
     plots.rows_needed(picture.with_stem("rows_needed"), needed, labels, names, rows=28)
-    if flags["cell"] == "lstm":
+    if isinstance(model.cell, cells.BasicLSTMCell):
         (gates,) = insight.gates_over_time(model, params, scale(jnp.asarray(images[:1]))).values()
         gates = {name: np.asarray(values[:, 0]) for name, values in gates.items()}
         plots.gates_over_time(picture.with_stem("gates_over_time"), images[0], gates)

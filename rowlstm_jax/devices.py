@@ -94,6 +94,13 @@ def place(tree: Any, mesh: Mesh, spec: PartitionSpec = PartitionSpec()) -> Any: 
         return jax.tree.map(lambda x: jax.make_array_from_callback(np.shape(x), sharding, lambda part: x[part]), tree)
 
 
+def fetch(tree: Any) -> Any:
+    """The arrays of a tree as NumPy's, whole in every process."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    return multihost_utils.process_allgather(tree, tiled=True)
+
+
 def is_first_process() -> bool:
     """Whether this process is the one that writes and speaks."""
     return jax.process_index() == 0

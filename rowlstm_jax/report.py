@@ -1,7 +1,5 @@
 """What a run shows of itself: the data before training; results, pictures and summary.json after it."""
 
-import importlib.metadata
-import platform
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,11 +7,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
-from rowlstm_jax import console
+from rowlstm_jax import console, environment
 from rowlstm_jax.data import Examples, Splits, load, split
-from rowlstm_jax.devices import is_first_process
+from rowlstm_jax.devices import fetch, is_first_process
 from rowlstm_jax.evaluate import Evaluation
 from rowlstm_jax.files import write_arrays, write_json
 from rowlstm_jax.records import by_seed
@@ -45,7 +44,7 @@ def load_data(run: Run) -> Splits:
 
 
 def finish(run: Run, fitted: Fitted, data: Splits, reference: str = "") -> dict[str, Any]:
-    """Evaluate on the test set, once: print the results, draw the pictures and write summary.json.
+    """Evaluate on the test set, once: print the results, draw the pictures, write weights, predictions and summary.
 
     Args:
       run: a begun run.
@@ -56,7 +55,7 @@ def finish(run: Run, fitted: Fitted, data: Splits, reference: str = "") -> dict[
     Returns:
       The summary, in every process.
     """
-    examples = data.test.open(lambda: run.open_test(fitted.selected_steps))
+    examples, weights = data.test.open(lambda: run.open_test(fitted.selected_steps)), fetch(fitted.params)
     if not is_first_process():  # all processes compute, one reports
         return _summary(run, fitted, data, examples, fitted.evaluate(examples))
     with run.phase("test"), ThreadPoolExecutor(max_workers=1) as background:
@@ -70,7 +69,8 @@ def finish(run: Run, fitted: Fitted, data: Splits, reference: str = "") -> dict[
         _draw_test(run, test, examples, data.class_names)
     summary["timing"]["seconds"] = _rounded(run.seconds)
     predictions = test.logits.argmax(axis=-1).astype(np.uint8)
-    write_arrays(run.directory / "test.npz", predictions=predictions, labels=examples.labels)
+    write_arrays(run.directory / "test.npz", {"predictions": predictions, "labels": examples.labels})
+    write_arrays(run.directory / "weights.npz", flatten_dict(weights, sep="/"))
     write_json(run.directory / "summary.json", summary)
     tqdm.write(f"Run folder: {run.directory}")
     return summary
@@ -168,12 +168,7 @@ def _summary(run: Run, fitted: Fitted, data: Splits, examples: Examples, test: E
             "ms_per_step": round(1000 * trained / fitted.steps_taken, 3) if fitted.steps_taken else None,
             "share_of_loop_in_steps": round(trained / run.seconds["loop"], 4) if fitted.steps_taken else None,
         },
-        "environment": {
-            "versions": {"python": platform.python_version(), **_versions()},
-            "backend": jax.default_backend(),
-            "devices": [device.device_kind for device in jax.devices()],
-            "processes": jax.process_count(),
-        },
+        "environment": environment.describe(),
     }
 
 
@@ -184,8 +179,3 @@ def _over_seeds(values: np.ndarray) -> Any:
 
 def _rounded(seconds: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in seconds.items()}
-
-
-def _versions() -> dict[str, str]:
-    packages = ("rowlstm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
-    return {name: importlib.metadata.version(name) for name in packages}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from rowlstm_jax.config import UserError, absolute
 
@@ -82,6 +83,20 @@ def load(path: Path) -> Result:
     _get(directory, result.protocol, "fields", dict)
     _require_agreement(result, summary)
     return result
+
+
+def load_weights(result: Result) -> dict[str, Any]:
+    """The selected weights of a finished run: the parameters of its model, every array [S, ...].
+
+    Raises:
+      UserError: their file is missing or damaged.
+    """
+    path = result.directory / "weights.npz"
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return unflatten_dict(dict(arrays), sep="/")
+    except DAMAGED as error:
+        raise UserError(f"{path} can't be read ({error}); run the experiment again.") from error
 
 
 def _read_summary(directory: Path) -> dict[str, Any]:

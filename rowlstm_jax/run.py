@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import filelock
 import jax
 import psutil
 
+from rowlstm_jax import events
 from rowlstm_jax.config import FREE_ON_RESUME, RunConfig, UserError, absolute, differences, to_json
 from rowlstm_jax.describe import describe
 from rowlstm_jax.devices import all_or_none, from_first_process, is_first_process, largest_of_all
@@ -163,9 +163,9 @@ class Run:
         write_text(metrics, "".join(json.dumps(record) + "\n" for record in kept))
         self._metrics = metrics.open("a")
         # A killed process loses events that it had not flushed, so they are written anew from the records.
-        for events in self.directory.glob("events.out.tfevents.*"):
-            events.unlink()
-        self._events = _summary_writer(self.directory)
+        for old in self.directory.glob("events.out.tfevents.*"):
+            old.unlink()
+        self._events = events.summary_writer(self.directory)
         for record in kept:
             self._show(**record)
 
@@ -240,17 +240,3 @@ def choose_directory(experiment: str, config: RunConfig) -> Path:
     now = datetime.datetime.now(datetime.UTC)
     name = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
     return folder / f"{now:%Y-%m-%dT%H-%M-%S.%f}Z-{name}"
-
-
-def _summary_writer(directory: Path) -> Any:
-    # Imported here: it costs 0.15 s that a mistake in the flags should not wait for. Where torch is installed it would
-    # import that too, 1.5 s for nothing that is used here, unless torch seems absent.
-    torch = sys.modules.get("torch")
-    sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
-    try:
-        from tensorboardX import SummaryWriter
-    finally:
-        del sys.modules["torch"]
-        if torch is not None:
-            sys.modules["torch"] = torch
-    return SummaryWriter(str(directory))

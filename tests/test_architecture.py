@@ -14,9 +14,9 @@ SOURCES = sorted([*ROOT.glob("rowlstm_jax/**/*.py"), *ROOT.glob("experiments/**/
 # Each module may import those on lower levels; a package is one room.
 LEVELS = [
     {"config"},
-    {"augment", "cells", "data", "describe", "devices", "files", "metrics", "permutations", "plots", "recipe"}
+    {"augment", "cells", "data", "describe", "devices", "events", "files", "metrics", "permutations", "plots", "recipe"}
     | {"recurrence", "results", "signals", "statistics"},
-    {"console", "checkpoint", "costs", "insight", "model", "records", "seeds", "sequences"},
+    {"console", "checkpoint", "costs", "environment", "insight", "model", "records", "seeds", "sequences"},
     {"comparison", "protocols", "step"},
     {"evaluate", "progress", "run"},
     {"programs"},
@@ -31,7 +31,7 @@ ONLY = {
     "matplotlib": "rowlstm_jax/plots/",
     "orbax": "rowlstm_jax/checkpoint.py",
     "rich": "rowlstm_jax/console.py",
-    "tensorboardX": "rowlstm_jax/run.py",
+    "tensorboardX": "rowlstm_jax/events.py",
     "tensorflow_datasets": "rowlstm_jax/data/builder.py",
     "tyro": "rowlstm_jax/cli.py",
 }

@@ -32,13 +32,13 @@ def mnist() -> ImageDataset:
         pytest.skip(f"MNIST is not here and cannot be had: {error}")
 
 
-def start(*flags: object) -> subprocess.Popen:
-    command = [sys.executable, "-m", "experiments.mnist_rows", *map(str, flags)]
+def start(*flags: object, experiment: str = "mnist_rows") -> subprocess.Popen:
+    command = [sys.executable, "-m", f"experiments.{experiment}", *map(str, flags)]
     return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def run(*flags: object) -> tuple[int, str, str]:
-    process = start(*flags)
+def run(*flags: object, experiment: str = "mnist_rows") -> tuple[int, str, str]:
+    process = start(*flags, experiment=experiment)
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
 
@@ -77,7 +77,8 @@ def test_the_notebooks_experiment_shows_all_that_the_notebook_shows(finished):
         assert expected in text
     steps = re.findall(r"^step (\d+)/27  samples ([\d,]+)  minibatch loss \d\.\d{6}, accuracy [01]\.\d{5}", out, re.M)
     assert steps == [(str(step), f"{step * 100:,}") for step in (5, 10, 15, 20, 25, 27)]
-    assert re.search(r"all 10,000 \d\.\d{5} 0\.\d{5} 0\.\d{4} to 0\.\d{4} first 128 ", text)
+    assert re.search(r"all 10,000 images .* seed 3 \d\.\d{5} 0\.\d{5} 0\.\d{4} to 0\.\d{4} ", text)
+    assert re.search(r"On the first 128 images, as in the notebook: 0\.\d{5}\.", text)
 
 
 def test_the_summary_says_what_was_measured(finished, mnist):
@@ -87,7 +88,7 @@ def test_the_summary_says_what_was_measured(finished, mnist):
     assert (summary["seeds"], summary["steps"], summary["num_params"]) == ([3], 27, 81_674)
     assert summary["train_examples"] == 55_000
     assert summary["data"] == {"name": "mnist", "version": "3.0.1", "sha256": mnist.sha256}
-    assert summary["protocol"]["name"] == "notebook-rows"
+    assert summary["protocol"]["name"] == "notebook"
     assert 0.3 < summary["test_accuracy"] < 0.9, "27 steps teach something, and not all"
     low, high = summary["test_accuracy_interval_95"]
     assert low < summary["test_accuracy"] < high
@@ -160,7 +161,7 @@ def test_another_model_in_the_script_cannot_resume_a_run(finished):
     folder, _ = finished
     status, _, err = run("--seed", 3, "--steps", 27, "--run-dir", folder, "--hidden", 64, "--resume", *FLAGS)
     assert status == 2
-    assert "hidden was 128 and is now 64; model.cell.features was 128 and is now 64" in err
+    assert "hidden was 128 and is now 64; recipe.model.cell.features was 128 and is now 64" in err
     assert "Traceback" not in err
 
 
@@ -205,3 +206,107 @@ def test_a_profile_names_operations(tmp_path):
     (trace,) = (tmp_path / "run" / "profile").rglob("*.trace.json.gz")
     events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
     assert len({event["name"] for event in events if "hlo_op" in event.get("args", {})}) > 10
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory) -> tuple[Path, str]:
+    """Three seeds in one program, the first of them that of `finished`."""
+    folder = tmp_path_factory.mktemp("runs") / "several"
+    flags = ["--seed", 3, "--num-seeds", 3, "--steps", 27, "--run-dir", folder, "--devices", 1, "--memory-health"]
+    status, out, err = run(*flags, *FLAGS)
+    assert (status, err) == (0, "")
+    return folder, out
+
+
+def test_seeds_at_once_are_the_runs_of_each_and_are_summed_up(several, finished):
+    folder, out = several
+    assert "3 seeds, batches of 100, each over 1 on 1 cpu device" in out
+    assert "(means over 3 seeds)" in out
+    records, alone = (
+        [json.loads(x) for x in (f / "metrics.jsonl").read_text().splitlines()] for f in (folder, finished[0])
+    )
+    for record, other in zip(records, alone, strict=True):
+        for name, value in other.items():
+            found = record[name][0] if isinstance(record[name], list) else record[name]
+            assert found == pytest.approx(value, rel=1e-4), name
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["seeds"] == [3, 4, 5]
+    assert summary["num_params"] == 81_674
+    accuracy = summary["test_accuracy"]
+    assert len(set(accuracy["values"])) == 3
+    assert accuracy["mean"] == pytest.approx(np.mean(accuracy["values"]))
+    assert accuracy["std"] == pytest.approx(np.std(accuracy["values"], ddof=1))
+    assert accuracy["bootstrap_95"][0] <= accuracy["mean"] <= accuracy["bootstrap_95"][1]
+    with np.load(folder / "test.npz", allow_pickle=False) as arrays:
+        correct = arrays["predictions"] == arrays["labels"][None]
+    np.testing.assert_allclose(correct.mean(axis=1), accuracy["values"])
+    norms = np.array(records[0]["layer_0_forward/gradient_norm_h"])
+    assert norms.shape == (3, 28)
+    assert (norms > 0).all()
+
+
+def test_two_runs_are_compared_and_a_third_of_another_protocol_is_refused(several, finished, tmp_path):
+    picture = tmp_path / "comparison.png"
+    status, out, err = run(several[0], finished[0], "--output", picture, experiment="compare")
+    assert (status, err) == (0, "")
+    assert "McNemar" in out
+    with Image.open(picture) as image:
+        assert min(image.size) > 300
+    columns = tmp_path / "columns"
+    flags = ["--steps", 5, "--protocol", "mnist_columns_60000", "--cell", "elman", "--hidden", 8, "--run-dir", columns]
+    assert run(*flags)[0] == 0
+    summary = json.loads((columns / "summary.json").read_text())
+    assert (summary["train_examples"], summary["validation_accuracy"]) == (60_000, None)
+    status, _, err = run(several[0], columns, "--output", picture, experiment="compare")
+    assert status == 2
+    assert "order" in err
+    assert "validation_examples" in err
+    assert "Traceback" not in err
+    varied = ["--differ-in", "order", "validation_examples"]
+    assert run(several[0], columns, "--output", picture, *varied, experiment="compare")[0] == 0
+
+
+def test_each_opening_of_the_test_set_is_written_down(several):
+    folder, _ = several
+    openings = json.loads((folder / "summary.json").read_text())["test_openings"]
+    assert [opening["selected_steps"] for opening in openings] == [[27, 27, 27]]
+    status, out, _ = run("--seed", 3, "--num-seeds", 3, "--steps", 27, "--run-dir", folder, "--resume", *FLAGS)
+    assert status == 0
+    assert "The test set of this run has been opened 2 times" in out
+    assert len(json.loads((folder / "summary.json").read_text())["test_openings"]) == 2
+
+
+def test_insight_draws_what_a_run_has_learnt(several):
+    status, out, err = run(several[0], experiment="insight")
+    assert (status, err) == (0, "")
+    assert "Rows until above 99 %" in out
+    pictures = {path.stem for path in (several[0] / "plots").iterdir()}
+    assert {"memory", "probabilities_over_rows", "rows_needed", "gates_over_time"} <= pictures
+
+
+def test_a_grid_of_cells_and_orders_makes_a_table_and_a_picture_and_goes_on_where_it_stopped(tmp_path):
+    grid = ["--steps", 3, "--num-seeds", 2, "--hidden", 4, "--run-dir", tmp_path / "grid", "--cells", "elman", "gru"]
+    status, out, err = run(*grid, "--orders", "patches", experiment="cells_by_order")
+    assert (status, err) == (0, "")
+    status, out, err = run(*grid, "jordan", "--orders", "patches", "--resume", experiment="cells_by_order")
+    assert (status, err) == (0, "")
+    assert out.count("step 3/3") == 1, "two were finished"
+    rows = json.loads((tmp_path / "grid" / "table.json").read_text())["rows"]
+    assert [(row["cell"], len(row["accuracies"])) for row in rows] == [("elman", 2), ("gru", 2), ("jordan", 2)]
+    assert all(row["flops"] > 2 * 49 * 16 * 4 for row in rows)
+    assert (tmp_path / "grid" / "grid.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("experiment", "flags", "num_params"),
+    [
+        ("mnist_rows_record", ["--steps", 301, "--batch-size", 2, "--num-seeds", 2, "--hidden", 8], 1_322),
+        ("mnist_pixels", ["--steps", 301, "--batch-size", 1, "--hidden", 1], 32),
+    ],
+)
+def test_the_other_experiments_run(experiment, flags, num_params, tmp_path):
+    status, _, err = run(*flags, "--run-dir", tmp_path / "run", experiment=experiment)
+    assert (status, err) == (0, "")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["num_params"] == num_params
+    status, _, err = run("--steps", 300, "--run-dir", tmp_path / "short", experiment=experiment)
+    assert (status, err) == (2, "error: --steps is 300, and the step size warms up for 300; ask for more steps.\n")

@@ -202,8 +202,8 @@ def test_writing_events_does_not_import_torch(tmp_path):
     program = f"""
 import sys; sys.path.insert(0, {str(tmp_path)!r})
 from pathlib import Path
-from rowlstm_jax.run import _summary_writer
-_summary_writer(Path({str(tmp_path)!r})).close()
+from rowlstm_jax.events import summary_writer
+summary_writer(Path({str(tmp_path)!r})).close()
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)

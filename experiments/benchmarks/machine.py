@@ -1,18 +1,15 @@
 """What a measurement was made on, and the file that keeps it."""
 
-import importlib.metadata
 import os
-import platform
 import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import psutil
 
 from experiments.benchmarks.flags import BenchmarkConfig
 from rowlstm_jax.config import absolute
-from rowlstm_jax.devices import cores
+from rowlstm_jax.environment import describe
 from rowlstm_jax.files import write_json
 
 QUIET = 0.05  # above this share, other processes have slowed some systems more than others
@@ -39,36 +36,12 @@ def _others_seconds() -> float:
     return sum(whole) - idle - sum(psutil.Process().cpu_times()[:4])
 
 
-def describe() -> dict[str, Any]:
-    """Processor, devices and versions, as JSON values."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
-    return {
-        "processor": _processor(),
-        "cores": cores(),
-        "backend": jax.default_backend(),
-        "devices": [device.device_kind for device in jax.devices()],
-        "versions": {"python": platform.python_version(), **versions},
-    }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
 def write(config: BenchmarkConfig, rows: list[dict[str, Any]], meanwhile: Meanwhile) -> None:
     """Say how busy the machine was; write that, the rows, the flags and the machine to the file, if there is one."""
     share = meanwhile.share()
     print(f"Other processes used {100 * share:.0f} % of the machine meanwhile{': measure again' * (share > QUIET)}.")
     if config.json is not None:
         settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(config).items()}
-        machine = {**describe(), "used_by_others": round(share, 3)}
+        machine = {**describe(PACKAGES), "used_by_others": round(share, 3)}
         write_json(absolute(config.json), {"rows": rows, "settings": settings, "machine": machine})
         print(f"Written to {config.json}.")
