@@ -1,6 +1,7 @@
 """Strict settings for all tests, and the small data and runs that they share."""
 
 import dataclasses
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ PROTOCOL = Protocol(name="tiny", dataset="mnist", validation_examples=13, order=
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 4)  # set before JAX starts; most tests use the first only
+# A suite started in the background ignores Ctrl-C, and so would the scripts that it starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,7 @@ import pytest
 from jax.experimental import rnn
 from PIL import Image
 
-from experiments.benchmarks import comparison, peers, reference, scaling, startup, train_step
+from experiments.benchmarks import comparison, peers, processes, reference, scaling, seeds, startup, train_step
 from experiments.benchmarks.agreement import losses
 from experiments.benchmarks.peers import cudnn, products
 from experiments.benchmarks.problem import make_problem
@@ -228,3 +228,23 @@ def test_startup_reports_medians_of_cold_and_warm_starts(tmp_path, monkeypatch):
 def test_an_experiment_that_can_not_start_is_an_error_in_its_own_words(tmp_path):
     with pytest.raises(UserError, match=r"could not be timed: error: --devices is -1; it must be 1 or more\."):
         startup.start(tmp_path, "cold", devices=-1)
+
+
+def test_seeds_are_held_against_runs_of_one_seed_and_whole_runs_are_those_of_a_user(tmp_path, monkeypatch, capsys):
+    started = []
+
+    def seconds(module, flags, output):
+        started.append((module, flags["seed"], flags["num-seeds"], flags["steps"]))
+        return 1.0 + flags["num-seeds"]
+
+    monkeypatch.setattr(processes, "seconds", seconds)
+    seeds.main(seeds.Config(num_seeds=2, rounds=1, repeats=1, steps=20, json=tmp_path / "rows.json"))
+    once = [
+        ("experiments.mnist_rows", *flags) for flags in ((0, 2, 10), (0, 1, 10), (0, 2, 20), (0, 1, 20), (1, 1, 20))
+    ]
+    assert started == once
+    together, alone = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert together["s a whole run"] == {"median": 3.0, "ratio": 0.75}
+    assert alone["s a whole run"] == {"median": 4.0, "ratio": 1.0}
+    assert together["ms a step"]["median"] > 0
+    assert "2 seeds in one program" in capsys.readouterr().out

@@ -32,10 +32,10 @@ def has_colour(picture: np.ndarray, colour: str) -> bool:
 
 
 def test_samples_draws_the_first_image_flat_and_all_of_them_stacked(tmp_path):
-    images, labels = np.zeros((5, 28, 28), np.uint8), np.array([3, 1, 4, 1, 5])
-    images[1, :14] = 255  # the upper rows, which are the far half of a plane
+    images, labels = np.zeros((3, 28, 28), np.uint8), np.array([1, 4, 1])
+    images[0, :14] = 255  # the upper rows, which are the far half of a plane
     plots.samples(tmp_path / "first.png", images, labels, [1, 2, 3], DIGITS)
-    plots.samples(tmp_path / "last.png", images, labels, [3, 2, 1], DIGITS)
+    plots.samples(tmp_path / "last.png", images[::-1], labels[::-1], [3, 2, 1], DIGITS)
     first, last = pixels(tmp_path / "first.png")[..., 0], pixels(tmp_path / "last.png")[..., 0]
     assert first.shape == last.shape == (480, 960)
     upper_and_lower_rows = {

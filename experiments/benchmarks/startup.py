@@ -9,16 +9,13 @@ before either. The phases are those of summary.json; `checkpoint` makes the firs
 import dataclasses
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from experiments.benchmarks import machine
+from experiments.benchmarks import machine, processes
 from experiments.benchmarks.flags import BenchmarkConfig
 from rowlstm_jax import cli, console
-from rowlstm_jax.config import UserError
 
 PHASES = ("start", "data", "compile", "checkpoint", "train", "validation", "test", "plots")
 FIRST_STEP, END = "first step logged", "end of the process"
@@ -50,23 +47,18 @@ def main(config: Config) -> None:
 
 def start(folder: Path, kind: str, devices: int | None) -> dict[str, float]:
     """Run two steps of the experiment in a process of its own; seconds by phase, and of the whole."""
-    run_dir = folder / kind
-    flags = ["--steps", "2", "--log-every", "1", "--run-dir", run_dir, "--compilation-cache", folder / "compiled"]
-    command = [sys.executable, "-m", "experiments.mnist_rows", *flags, *(["--devices", devices] if devices else [])]
-    with (folder / "output").open("w+") as output:
-        began = time.perf_counter()
-        process = subprocess.Popen([str(word) for word in command], stdout=output, stderr=output)
-        metrics, first_step = run_dir / "metrics.jsonl", None
-        while process.poll() is None:
-            if first_step is None and metrics.exists() and metrics.stat().st_size:
-                first_step = time.perf_counter() - began
-            time.sleep(0.005)
-        end = time.perf_counter() - began
-        output.seek(0)
-        if process.returncode or first_step is None:
-            raise UserError(f"experiments.mnist_rows could not be timed: {output.read().strip().splitlines()[-1]}")
+    run_dir, first_step = folder / kind, []
+    flags = {"steps": 2, "log-every": 1, "run-dir": run_dir, "compilation-cache": folder / "compiled"}
+    flags |= {"devices": devices} if devices else {}
+    metrics, began = run_dir / "metrics.jsonl", time.perf_counter()
+
+    def watch() -> None:
+        if not first_step and metrics.exists() and metrics.stat().st_size:
+            first_step.append(time.perf_counter() - began)
+
+    end = processes.seconds("experiments.mnist_rows", flags, folder / "output", watch)
     seconds = json.loads((run_dir / "summary.json").read_text())["timing"]["seconds"]
-    return {**{phase: seconds.get(phase, 0.0) for phase in PHASES}, FIRST_STEP: first_step, END: end}
+    return {**{phase: seconds.get(phase, 0.0) for phase in PHASES}, FIRST_STEP: first_step[0], END: end}
 
 
 if __name__ == "__main__":
