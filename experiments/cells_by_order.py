@@ -14,7 +14,7 @@ import json
 import optax
 
 from rowlstm_jax import cells, cli, plots, report, sequences
-from rowlstm_jax.config import RunConfig, UserError
+from rowlstm_jax.config import RunConfig
 from rowlstm_jax.costs import forward_flops
 from rowlstm_jax.files import write_json
 from rowlstm_jax.model import SequenceClassifier
@@ -40,8 +40,9 @@ class Config(RunConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if unknown := [name for name in self.orders if name not in sequences.ORDERS]:
-            raise UserError(f"There is no order {unknown[0]!r}; choose from {', '.join(sequences.ORDERS)}.")
+        sequences.require_orders(self.orders)
+        for name in self.cells:
+            cells.make(name, self.hidden)  # refuses a name that is none
 
 
 def train(config: RunConfig, cell: str, order: str) -> dict:

@@ -8,11 +8,10 @@ runs disagree. A few seconds, no training.
 """
 
 import dataclasses
-import os
 from pathlib import Path
 
 from rowlstm_jax import cli, comparison, results
-from rowlstm_jax.config import UserError, absolute
+from rowlstm_jax.config import absolute, require_writable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +26,7 @@ class Config:
     """PNG to draw."""
 
     def __post_init__(self):
-        output = absolute(self.output)
-        if output.suffix != ".png" or output.is_dir() or not os.access(output.parent, os.W_OK):
-            raise UserError(f"--output is {self.output}; it must name a .png in a folder that can be written to.")
+        require_writable("--output", self.output, ".png")
 
 
 def main(config: Config) -> None:

@@ -57,7 +57,17 @@ class StartConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig(StartConfig):
+class DataConfig:
+    """The flags that say where data are."""
+
+    data_dir: Path | None = None
+    """Folder of the prepared data sets; by default the one of TensorFlow Datasets."""
+    local_files: Path | None = dataclasses.field(default_factory=_local_files)
+    """Folder that holds <dataset>/ with the original .gz files; by default $ROWLSTM_LOCAL_FILES."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(StartConfig, DataConfig):
     """The flags that every experiment has; an experiment inherits them, sets its defaults and adds its own.
 
     Raises:
@@ -86,10 +96,6 @@ class RunConfig(StartConfig):
     """Steps between two evaluations on the validation set; the last step is always evaluated."""
     checkpoint_every: int = 500
     """Steps between two checkpoints; evaluated steps and the last step are always saved."""
-    data_dir: Path | None = None
-    """Folder of the prepared data sets; by default the one of TensorFlow Datasets."""
-    local_files: Path | None = dataclasses.field(default_factory=_local_files)
-    """Folder that holds <dataset>/ with the original .gz files; by default $ROWLSTM_LOCAL_FILES."""
     run_dir: Path | None = None
     """Folder of this run; by default a new one, runs/<experiment>/<UTC time>-seed<seed>, or -seeds<first>-<last>."""
     resume: bool = False
@@ -160,6 +166,18 @@ def absolute(path: Path) -> Path:
         return path.expanduser().resolve()
     except RuntimeError as error:
         raise UserError(f"{path} names a home folder that is not known here; write the path in full.") from error
+
+
+def require_writable(name: str, path: Path, suffix: str = "") -> None:
+    """Refuse a file that can't be written, before any work is done for it.
+
+    Raises:
+      UserError: it is a folder, its folder is not there or can't be written to, or its name ends otherwise.
+    """
+    file = absolute(path)
+    if file.is_dir() or not os.access(file.parent, os.W_OK) or not file.name.endswith(suffix):
+        kind = f"a {suffix}" if suffix else "a file"
+        raise UserError(f"{name} is {path}; it must name {kind} in a folder that can be written to.")
 
 
 def to_json(config: RunConfig) -> dict[str, Any]:

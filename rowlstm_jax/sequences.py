@@ -8,13 +8,14 @@ row, from the top). To add one, write a function of the image's size and give it
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rowlstm_jax import permutations
+from rowlstm_jax.config import UserError
 
 Order = Callable[[int, int], np.ndarray]  # R, K -> index [T, F]
 
@@ -118,11 +119,22 @@ def order_index(order: str, rows: int, columns: int) -> np.ndarray:
       int32 [T, F], read-only, and the same array at every call.
 
     Raises:
-      ValueError: there is no such order, it does not fit the image, or its function returns no positions in the image.
+      UserError: there is no such order.
+      ValueError: it does not fit the image, or its function returns no positions in the image.
     """
-    if order not in ORDERS:
-        raise ValueError(f"There is no order {order!r}; the orders are {', '.join(ORDERS)}.")
+    require_orders([order])
     return _checked_index(ORDERS[order], order, rows, columns)
+
+
+def require_orders(names: Iterable[str]) -> None:
+    """Refuse names that are no keys of `ORDERS`.
+
+    Raises:
+      UserError: there is no such order.
+    """
+    for name in names:
+        if name not in ORDERS:
+            raise UserError(f"There is no order {name!r}; choose from {', '.join(ORDERS)}.")
 
 
 @functools.cache  # by the function too: a name may be given to another

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from rowlstm_jax.config import UserError
 from rowlstm_jax.sequences import ORDERS, order_digest, order_index, read, scale, unread
 
 # T, F and the SHA-256 of each order of 28 x 28 pixels. A digest that changes makes published numbers incomparable.
@@ -167,7 +168,7 @@ def test_an_order_with_other_than_positions_in_the_image_is_refused(add_order, p
 
 
 def test_an_order_that_does_not_exist_or_fit_is_refused():
-    with pytest.raises(ValueError, match=r"no order 'spiral'; the orders are rows, columns, .*permuted_torch_12008"):
+    with pytest.raises(UserError, match=r"no order 'spiral'; choose from rows, columns, .*permuted_torch_12008"):
         order_index("spiral", 28, 28)
     with pytest.raises(ValueError, match=r"4 x 4 pixels do not tile an image of 28 x 30"):
         order_index("patches", 28, 30)

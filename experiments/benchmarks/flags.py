@@ -1,10 +1,9 @@
 """The flags that every benchmark has."""
 
 import dataclasses
-import os
 from pathlib import Path
 
-from rowlstm_jax.config import StartConfig, UserError, absolute, flag
+from rowlstm_jax.config import StartConfig, UserError, flag, require_writable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +24,5 @@ class BenchmarkConfig(StartConfig):
         for name, value in vars(self).items():
             if isinstance(value, int) and not isinstance(value, bool) and not 1 <= value < 2**31:
                 raise UserError(f"{flag(name)} is {value}; it must be from 1 to {2**31 - 1}.")
-            if isinstance(value, Path) and name in ("json", "plot") and not _writable(absolute(value)):
-                raise UserError(f"{flag(name)} is {value}; it must name a file in a folder that can be written to.")
-
-
-def _writable(path: Path) -> bool:
-    return not path.is_dir() and os.access(path.parent, os.W_OK)
+            if isinstance(value, Path) and name in ("json", "plot"):
+                require_writable(flag(name), value)

@@ -3,7 +3,8 @@
 import numpy as np
 import optax
 
-from experiments.benchmarks.problem import NUM_CLASSES
+from experiments.benchmarks import timing
+from experiments.benchmarks.problem import NUM_CLASSES, make_problem
 from rowlstm_jax.cells import BasicLSTMCell
 from rowlstm_jax.data import Examples
 from rowlstm_jax.data.order import batch_indices
@@ -35,3 +36,15 @@ class Runs:
             self._progress = self._programs.train(self._progress, self._indices[:, : count - start])
             np.asarray(self._progress.metrics.loss)  # wait, as a run does that logs
         return np.asarray(self._progress.metrics.loss)
+
+
+def time_steps(num_seeds: int, rounds: int, devices: int | None) -> tuple[float, float]:
+    """Milliseconds a training step of all seeds: in one program, and in one after the other."""
+    problem = make_problem(1_000, 28, 28, 128)
+    examples = Examples(problem.images, problem.labels.astype(np.uint8))
+    all_of_them, each = range(num_seeds), [range(seed, seed + 1) for seed in range(num_seeds)]
+    together, *alone = (Runs(seeds, examples, 100, 128, devices) for seeds in (all_of_them, *each))
+    np.testing.assert_allclose(together.steps(100), np.concatenate([run.steps(100) for run in alone]), rtol=1e-4)
+    systems = {"together": together.steps, "alone": lambda count: [run.steps(count) for run in alone]}
+    first, second = timing.alternate(systems, rounds).values()
+    return first.median, second.median

@@ -13,14 +13,10 @@ import statistics
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
-from experiments.benchmarks import machine, processes, timing
+from experiments.benchmarks import machine, processes
 from experiments.benchmarks.flags import BenchmarkConfig
-from experiments.benchmarks.problem import make_problem
-from experiments.benchmarks.runs import Runs
+from experiments.benchmarks.runs import time_steps
 from rowlstm_jax import cli, console
-from rowlstm_jax.data import Examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,31 +35,23 @@ class Config(BenchmarkConfig):
 
 def main(config: Config) -> None:
     meanwhile, number = machine.Meanwhile(), config.num_seeds
-    measured = {"ms a step": steps(config), "s a whole run": whole_runs(config)}
+    step_ms, run_seconds = time_steps(number, config.rounds, config.devices), time_whole_runs(config)
     rows = [
-        {"name": name} | {what: {"median": pair[n], "ratio": pair[n] / pair[1]} for what, pair in measured.items()}
-        for n, name in enumerate((f"{number} seeds in one program", f"{number} runs, one after the other"))
+        {"name": name, "step_ms": ms, "step_ratio": ms / step_ms[1], "run_s": s, "run_ratio": s / run_seconds[1]}
+        for name, ms, s in zip(
+            (f"{number} seeds in one program", f"{number} runs, one after the other"), step_ms, run_seconds, strict=True
+        )
     ]
-    cells = [(r["name"], *(f"{r[what]['median']:.1f} ({r[what]['ratio']:.2f})" for what in measured)) for r in rows]
-    console.show_table("All seeds together", ("", *measured), cells)
+    header = ("", "ms a step", "ratio", "s a whole run", "ratio")
+    cells = [
+        (r["name"], f"{r['step_ms']:.1f}", f"{r['step_ratio']:.2f}", f"{r['run_s']:.1f}", f"{r['run_ratio']:.2f}")
+        for r in rows
+    ]
+    console.show_table("All seeds together", header, cells)
     machine.write(config, rows, meanwhile)
 
 
-def steps(config: Config) -> tuple[float, float]:
-    """Milliseconds a training step of all seeds: together, and one after the other."""
-    problem = make_problem(1_000, 28, 28, 128)
-    examples = Examples(problem.images, problem.labels.astype(np.uint8))
-    together, *alone = (
-        Runs(seeds, examples, 100, 128, config.devices)
-        for seeds in (range(config.num_seeds), *(range(seed, seed + 1) for seed in range(config.num_seeds)))
-    )
-    np.testing.assert_allclose(together.steps(100), np.concatenate([run.steps(100) for run in alone]), rtol=1e-4)
-    systems = {"together": together.steps, "alone": lambda count: [run.steps(count) for run in alone]}
-    first, second = timing.alternate(systems, config.rounds).values()
-    return first.median, second.median
-
-
-def whole_runs(config: Config) -> tuple[float, float]:
+def time_whole_runs(config: Config) -> tuple[float, float]:
     """Seconds of `experiments.mnist_rows`: with all seeds, and once for each of them."""
     with tempfile.TemporaryDirectory() as folder:
 
@@ -73,7 +61,8 @@ def whole_runs(config: Config) -> tuple[float, float]:
             flags["run-dir"] = tempfile.mkdtemp(dir=folder)
             return processes.seconds("experiments.mnist_rows", flags, Path(folder) / "output")
 
-        run(0, config.num_seeds, 10), run(0, 1, 10)  # compile what the others find compiled
+        for number in (config.num_seeds, 1):
+            run(0, number, 10)  # compiles what the others find compiled
         times = [
             (run(0, config.num_seeds), sum(run(seed, 1) for seed in range(config.num_seeds)))
             for _ in range(config.repeats)
