@@ -301,12 +301,33 @@ def test_a_grid_of_cells_and_orders_makes_a_table_and_a_picture_and_goes_on_wher
     ("experiment", "flags", "num_params"),
     [
         ("mnist_rows_record", ["--steps", 301, "--batch-size", 2, "--num-seeds", 2, "--hidden", 8], 1_274),
+        ("fashion_rows", ["--steps", 301, "--batch-size", 2, "--num-seeds", 1, "--hidden", 8], 1_274),
         ("mnist_pixels", ["--steps", 301, "--batch-size", 1, "--hidden", 1], 32),
     ],
 )
 def test_the_other_experiments_run(experiment, flags, num_params, tmp_path):
+    if experiment == "fashion_rows":
+        try:
+            load("fashion_mnist")
+        except UserError as error:
+            pytest.skip(f"Fashion-MNIST is not here and cannot be had: {error}")
     status, _, err = run(*flags, "--run-dir", tmp_path / "run", experiment=experiment)
     assert (status, err) == (0, "")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["num_params"] == num_params
     status, _, err = run("--steps", 300, "--run-dir", tmp_path / "short", experiment=experiment)
     assert (status, err) == (2, "error: --steps is 300, and the step size warms up for 300; ask for more steps.\n")
+
+
+def test_orders_draws_those_that_are_named_and_refuses_others(tmp_path):
+    flags = ["--orders", "rows", "hilbert", "--output", tmp_path / "orders.png"]
+    assert run(*flags, experiment="orders")[::2] == (0, "")
+    with Image.open(tmp_path / "orders.png") as image:
+        assert image.size == (1800, 432)
+    for wrong, sentence in (
+        (["--orders", "spiral"], "There is no order 'spiral'; choose from rows, "),
+        (["--output", "orders.jpg"], "--output is orders.jpg; it must name a .png in a folder that can be written to."),
+        (["--image", -1], "--image is -1; the training images are 0 to 59999."),
+    ):
+        status, _, err = run(*flags, *wrong, experiment="orders")
+        assert status == 2
+        assert err.startswith(f"error: {sentence}")
