@@ -8,7 +8,6 @@ until the final class stays above 99 %. Of several seeds, the first. Half a minu
 """
 
 import dataclasses
-import json
 from pathlib import Path
 
 import jax
@@ -16,14 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from rowlstm_jax import cells, cli, console, insight, plots, results
-from rowlstm_jax.config import StartConfig, UserError
+from rowlstm_jax.config import DataConfig, StartConfig, UserError
 from rowlstm_jax.data import load, split
-from rowlstm_jax.model import SequenceClassifier
 from rowlstm_jax.sequences import scale
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(StartConfig):
+class Config(StartConfig, DataConfig):
     """Look into a finished run that read rows, by validation images."""
 
     run: cli.Positional[Path] = dataclasses.field(kw_only=True)
@@ -32,14 +30,11 @@ class Config(StartConfig):
 
 def main(config: Config) -> None:
     run = results.load(config.run)
-    flags = json.loads((run.directory / "config.json").read_text())["config"]
-    protocol = run.protocol["fields"]
+    protocol, model = run.protocol["fields"], results.load_model(run)
     if protocol["order"] != "rows" or not protocol["validation_examples"]:
         raise UserError(f"{config.run} is no run that reads rows and holds out validation images; name one that does.")
-    data_dir, local_files = (flags[name] and Path(flags[name]) for name in ("data_dir", "local_files"))
-    data = split(load(protocol["dataset"], data_dir, local_files), protocol["validation_examples"])
+    data = split(load(protocol["dataset"], config.data_dir, config.local_files), protocol["validation_examples"])
     images, labels, names = data.validation.images, data.validation.labels.astype(int), data.class_names
-    model = SequenceClassifier(cells.make(flags.get("cell", "lstm"), flags["hidden"]), num_classes=10)
     params = jax.tree.map(lambda weights: jnp.asarray(weights[0]), results.load_weights(run))
     read = jax.jit(lambda images: insight.probabilities_over_time(model, params, scale(images)))
     probabilities = np.concatenate([read(images[start : start + 500]) for start in range(0, len(images), 500)])
@@ -53,7 +48,7 @@ def main(config: Config) -> None:
         plots.gates_over_time(picture.with_stem("gates_over_time"), images[0], gates)
     groups = {"all": needed} | {name: needed[labels == index] for index, name in enumerate(names)}
     rows = [(name, f"{np.median(of):g}", f"{np.mean(of > 28):.1%}") for name, of in groups.items()]
-    console.show_table("Rows until above 99 % (29: never)", ("class", "median", "never"), rows)
+    console.show_table("Rows until above 99 %", ("class", "median", "never"), rows)
     print(f"Pictures: {picture.parent}")
 
 

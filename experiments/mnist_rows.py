@@ -41,7 +41,7 @@ class Config(RunConfig):
 
 def main(config: Config) -> None:
     model = SequenceClassifier(
-        cells.make(config.cell, config.hidden),
+        cells.make(config.cell, config.hidden, config.recurrence),
         num_classes=10,
         recurrence=config.recurrence,
         # The notebook's readout starts as N(0, 1), weights and biases both.
@@ -52,7 +52,8 @@ def main(config: Config) -> None:
     with Run("mnist_rows", config, protocols.find(config.protocol), recipe) as run:
         data = report.load_data(run)
         fitted = fit(run, data)
-        report.finish(run, fitted, data, reference="0.96875 on the first 128 test images in the notebook, one run")
+        published = {"notebook": "0.96875 on the first 128 test images in the notebook, an LSTM, one run"}
+        report.finish(run, fitted, data, reference=published.get(config.protocol, ""))
 
 
 if __name__ == "__main__":

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from rowlstm_jax import cli
+from rowlstm_jax.config import UserError
+from rowlstm_jax.files import write_text
 
 ROOT = Path(__file__).parents[1]
 MARKS = "<!-- results -->\n", "<!-- end of results -->\n"
-# Experiments in the order of the table, and what they read.
+# Experiments and their protocols in the order of the table, and what they read.
 EXPERIMENTS = {
-    "mnist_rows": "MNIST by rows, the notebook's training",
-    "mnist_rows_record": "MNIST by rows, augmented, as well as it can",
-    "fashion_rows": "Fashion-MNIST by rows, augmented",
-    "mnist_pixels": "MNIST by pixels (784 steps)",
+    ("mnist_rows", "notebook"): "MNIST by rows, the notebook's training",
+    ("mnist_rows_record", "mnist_rows_affine"): "MNIST by rows, augmented, as well as it can",
+    ("fashion_rows", "fashion_rows_affine"): "Fashion-MNIST by rows, augmented",
+    ("mnist_pixels", "mnist_pixels"): "MNIST by pixels (784 steps)",
 }
 
 
@@ -38,9 +40,12 @@ def table(results: Path) -> str:
     """The table in Markdown."""
     lines = ["| experiment | reads | steps | parameters | seeds | test accuracy | training |"]
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
-    for experiment, task in EXPERIMENTS.items():
+    for (experiment, protocol), task in EXPERIMENTS.items():
         if (path := results / f"{experiment}.json").exists():
-            lines.append(_row(experiment, task, json.loads(path.read_text())))
+            summary = json.loads(path.read_text())
+            if summary["experiment"] != experiment or summary["protocol"]["name"] != protocol:
+                raise UserError(f"{path} is no summary of {experiment} by the protocol {protocol}; store one of these.")
+            lines.append(_row(experiment, task, summary))
     return "\n".join(lines) + "\n"
 
 
@@ -50,15 +55,19 @@ def _row(experiment: str, task: str, summary: dict[str, Any]) -> str:
         figure, which = f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['std']:.2f} %", f"{seeds[0]}-{seeds[-1]}"
     else:
         figure, which = f"{100 * accuracy:.2f} %", f"{seeds[0]}"
-    minutes = f"{summary['timing']['seconds']['train'] / 60:.0f} min"
+    # Of all steps, at the pace of the process that took the last ones.
+    minutes = f"{summary['timing']['ms_per_step'] * summary['steps'] / 60_000:.0f} min"
     sizes = f"{summary['steps']:,} | {summary['num_params']:,}"
     return f"| `{experiment}` | {task} | {sizes} | {which} | {figure} | {minutes} |"
 
 
 def write(readme: Path, results: Path) -> None:
     text = readme.read_text()
-    before, after = text.partition(MARKS[0])[0], text.partition(MARKS[1])[2]
-    readme.write_text(before + MARKS[0] + table(results) + MARKS[1] + after)
+    before, _, rest = text.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not end:
+        raise UserError(f"{readme} has no lines {MARKS[0].strip()} and {MARKS[1].strip()} with the table between them.")
+    write_text(readme, before + MARKS[0] + table(results) + MARKS[1] + after)
 
 
 def main(config: Config) -> None:

@@ -32,7 +32,8 @@ class Affine:
 
     def __post_init__(self):
         for name in ("shift", "rotation", "scale", "shear"):
-            value = getattr(self, name)
+            value = float(getattr(self, name))
+            object.__setattr__(self, name, value)  # 2 and 2.0 are one map, and so must be one protocol
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value}; it must be a finite number, 0 or more.")
         if self.scale >= 1:

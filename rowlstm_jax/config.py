@@ -47,7 +47,7 @@ class StartConfig:
     """
 
     devices: int | None = None
-    """Devices of this process that a batch is split over, on a CPU its cores; by default the most that divide it."""
+    """Devices of this process, on a CPU its cores, for seeds and batches to be split over; by default all they fill."""
     compilation_cache: Path | None = dataclasses.field(default_factory=_compilation_cache)
     """Folder where compiled programs are kept from one start to the next; None turns that off."""
 

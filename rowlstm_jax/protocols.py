@@ -22,7 +22,7 @@ class Protocol:
       ('e2328a9c', '907b30d2')
 
     Raises:
-      ValueError: the best evaluated step is to be selected, and nothing is held out to find it.
+      ValueError: `validation_examples` is negative, or 0 where the best evaluated step is to be selected.
     """
 
     name: str
@@ -38,6 +38,8 @@ class Protocol:
     """Which weights the test set sees: the last step's, or those of the best evaluated step, of equals the later."""
 
     def __post_init__(self):
+        if self.validation_examples < 0:
+            raise ValueError(f"validation_examples is {self.validation_examples}; it must be 0 or more.")
         if self.selection == "best_validation" and not self.validation_examples:
             raise ValueError("selection is 'best_validation', and no validation examples are held out.")
 

@@ -1,6 +1,5 @@
 """What a run shows of itself: the data before training; results, pictures and summary.json after it."""
 
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -76,19 +75,6 @@ def finish(run: Run, fitted: Fitted, data: Splits, reference: str = "") -> dict[
     return summary
 
 
-def show_grid(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print what a grid of runs came to: cells, orders, mean accuracies and what they cost."""
-    shown = []
-    for row in rows:
-        accuracy, milliseconds = 100 * np.array(row["accuracies"]), row["timing"]["ms_per_step"]
-        spread = f" ± {accuracy.std(ddof=1):.2f}" if len(accuracy) > 1 else ""
-        milliseconds = "" if milliseconds is None else f"{milliseconds / len(accuracy):.1f}"
-        parts = (f"{accuracy.mean():.2f}{spread}", row["num_params"], f"{row['flops'] / 1e6:.2f}", milliseconds)
-        shown.append((row["cell"], row["order"], *parts))
-    header = ("cell", "order", "test accuracy (%)", "parameters", "Mflop an image", "ms a step and seed")
-    console.show_table("Cells by reading order", header, shown)
-
-
 def _show(run: Run, summary: dict[str, Any], test: Evaluation, reference: str) -> None:
     rows = [
         (f"seed {seed}", f"{loss:.5f}", f"{accuracy:.5f}", f"{interval.low:.4f} to {interval.high:.4f}")
@@ -120,11 +106,11 @@ def _show(run: Run, summary: dict[str, Any], test: Evaluation, reference: str) -
 def _draw_training(run: Run, data: Splits) -> None:
     from rowlstm_jax import plots  # here, for flags and their mistakes need not wait for matplotlib
 
-    shown = data.test.sample(SAMPLES)
+    shown, records = data.test.sample(SAMPLES), run.records()
     plots.samples(_picture(run, "samples"), shown.images, shown.labels, SAMPLES, data.class_names)
-    plots.curves(_picture(run, "curves"), run.records())
-    if run.config.memory_health:
-        plots.memory(_picture(run, "memory"), run.records())
+    plots.curves(_picture(run, "curves"), records)
+    if measured := [record for record in records if any("/gradient_norm_" in name for name in record)]:
+        plots.memory(_picture(run, "memory"), measured)
 
 
 def _draw_test(run: Run, test: Evaluation, examples: Examples, class_names: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""The test results that a finished run left in its folder."""
+"""What a finished run left in its folder: test results, weights, and which model they are of."""
 
 import dataclasses
 import json
@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
+from rowlstm_jax.cells import CELLS
 from rowlstm_jax.config import UserError, absolute
+from rowlstm_jax.describe import describe
+from rowlstm_jax.model import SequenceClassifier
 
 LARGEST = 10_000_000  # bytes of a summary.json; real ones have a few thousand
 DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -97,6 +100,30 @@ def load_weights(result: Result) -> dict[str, Any]:
             return unflatten_dict(dict(arrays), sep="/")
     except DAMAGED as error:
         raise UserError(f"{path} can't be read ({error}); run the experiment again.") from error
+
+
+def load_model(result: Result) -> SequenceClassifier:
+    """The model of a finished run, if it is one layer of a cell of `CELLS` as it comes.
+
+    Raises:
+      UserError: it is another model, or config.json does not say which.
+    """
+    path = result.directory / "config.json"
+    try:
+        saved = dict(json.loads(path.read_bytes())["identity"])
+        features, classes = int(saved["recipe.model.cell.features"]), int(saved["recipe.model.num_classes"])
+    except DAMAGED as error:
+        raise UserError(f"{path} does not say what the run's model is ({error}); run the experiment again.") from error
+    for make in CELLS.values():
+        model = SequenceClassifier(make(features), classes)
+        if all(saved.get(name) == value for name, value in describe(model, "recipe.model").items() if _computes(name)):
+            return model
+    raise UserError(f"The model of {result.directory} is not a single layer of one of the cells {', '.join(CELLS)}.")
+
+
+def _computes(name: str) -> bool:
+    """Whether a part of a model's description says what it computes; not how it starts, nor in which way."""
+    return "_init" not in name and name.rpartition(".")[2] not in ("recurrence", "segment")
 
 
 def _read_summary(directory: Path) -> dict[str, Any]:

@@ -141,11 +141,7 @@ class Run:
 
     def _claim(self) -> None:
         write_json(self.directory / "config.json", {"config": to_json(self.config), "identity": self._identity()})
-        if self.directory.parent == RUNS.absolute() / self.experiment:
-            link = self.directory.parent / f".latest-{os.getpid()}"
-            link.unlink(missing_ok=True)
-            link.symlink_to(self.directory.name)
-            link.replace(self.directory.parent / "latest")
+        name_latest(self.experiment, self.directory)
 
     def begin(self, step: int) -> None:
         """Open the files that grow, to continue after `step`; what they say of later steps is cut off.
@@ -228,6 +224,15 @@ class Run:
             return
         with jax.profiler.trace(self.directory / "profile"):
             yield
+
+
+def name_latest(experiment: str, directory: Path) -> None:
+    """Let runs/<experiment>/latest point to a folder that lies beside it; others stay unnamed."""
+    if directory.parent == RUNS.absolute() / experiment:
+        link = directory.parent / f".latest-{os.getpid()}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(directory.name)
+        link.replace(directory.parent / "latest")
 
 
 def choose_directory(experiment: str, config: RunConfig) -> Path:

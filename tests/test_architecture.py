@@ -15,13 +15,14 @@ SOURCES = sorted([*ROOT.glob("rowlstm_jax/**/*.py"), *ROOT.glob("experiments/**/
 LEVELS = [
     {"config"},
     {"augment", "cells", "data", "describe", "devices", "events", "files", "metrics", "permutations", "plots", "recipe"}
-    | {"recurrence", "results", "signals", "statistics"},
+    | {"recurrence", "signals", "statistics"},
     {"console", "checkpoint", "costs", "environment", "insight", "model", "records", "seeds", "sequences"},
-    {"comparison", "protocols", "step"},
-    {"evaluate", "progress", "run"},
+    {"protocols", "results", "step"},
+    {"comparison", "evaluate", "progress", "run"},
     {"programs"},
     {"train"},
     {"cli", "report"},
+    {"grid"},
     {"experiments"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

@@ -29,6 +29,8 @@ def test_every_field_but_the_name_changes_the_digest():
     ]
     assert len({protocol.sha256() for protocol in (NOTEBOOK, *others)}) == 1 + len(others)
     assert dataclasses.replace(NOTEBOOK, name="another").sha256() == NOTEBOOK.sha256()
+    whole = dataclasses.replace(NOTEBOOK, augmentation=Affine(shift=2.0))
+    assert whole.sha256() == dataclasses.replace(NOTEBOOK, augmentation=Affine(shift=2)).sha256()
 
 
 def test_an_order_that_means_something_else_is_another_protocol(monkeypatch):
@@ -45,6 +47,11 @@ def test_the_ready_protocols_differ():
 def test_an_unknown_protocol_is_refused():
     with pytest.raises(UserError, match="There is no protocol 'rows'; choose one of notebook, "):
         protocols.find("rows")
+
+
+def test_less_than_nothing_cannot_be_held_out():
+    with pytest.raises(ValueError, match="validation_examples is -1; it must be 0 or more"):
+        Protocol("mine", "mnist", -1, "rows")
 
 
 def test_the_best_of_nothing_is_refused():

@@ -12,7 +12,8 @@ import tyro
 
 from experiments import mnist_rows, results_table
 from experiments.benchmarks.machine import QUIET
-from rowlstm_jax import cells, protocols, sequences
+from rowlstm_jax import protocols
+from rowlstm_jax.config import UserError
 
 ROOT = Path(__file__).parents[1]
 # The columns of the table of speeds: B, T, F, H.
@@ -61,18 +62,19 @@ def test_the_flags_of_several_processes_are_flags():
         assert tyro.cli(mnist_rows.Config, args=flags).distributed
 
 
-def test_the_code_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    own, recipe, model = blocks("python")
+def test_a_cell_and_an_order_of_ones_own_are_compared_in_under_15_lines(tmp_path):
+    own = blocks("python")[0]
     assert sum(bool(line.strip()) for line in own.splitlines()) < 15
-    with pytest.MonkeyPatch.context() as patch:
-        # What the code adds is taken out again.
-        for registry, name in ((cells.CELLS, "mine"), (sequences.ORDERS, "upwards"), (protocols.PROTOCOLS, "upwards")):
-            patch.setitem(registry, name, None)
-        exec(own.replace("num_seeds=5", "num_seeds=5, steps=5, hidden=8"), {})
+    program = own.replace("num_seeds=5", "num_seeds=5, steps=5, hidden=8")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert (tmp_path / "comparison.png").exists()
     summaries = [json.loads((tmp_path / "runs/up" / cell / "summary.json").read_text()) for cell in ("lstm", "mine")]
     assert [len(summary["test_accuracy"]["values"]) for summary in summaries] == [5, 5]
+
+
+def test_the_code_runs():
+    recipe, model = blocks("python")[1:]
     exec(recipe, {})
     names: dict = {}
     exec(model, names)
@@ -86,12 +88,14 @@ def test_the_table_of_results_is_that_of_the_stored_summaries():
     first = json.loads((ROOT / "experiments/results/mnist_rows.json").read_text())
     assert (first["seeds"], first["steps"], first["num_params"]) == ([0, 1, 2, 3, 4], 999, 81_674)
     assert first["protocol"]["sha256"] == protocols.PROTOCOLS["notebook"].sha256()
+    share = first["timing"]["share_of_loop_in_steps"]
+    assert f"{100 * share:.0f} % of the time between the first step and the last is" in README
     on_128 = first["test_accuracy_first_128"]
     assert f"`mnist_rows` has {100 * on_128['mean']:.2f} ± {100 * on_128['std']:.2f} %" in README
 
 
 def test_no_stored_run_opened_the_test_set_twice():
-    for experiment in results_table.EXPERIMENTS:
+    for experiment, _ in results_table.EXPERIMENTS:
         path = ROOT / "experiments/results" / f"{experiment}.json"
         assert not path.exists() or len(json.loads(path.read_text())["test_openings"]) == 1, experiment
 
@@ -125,3 +129,20 @@ def test_the_map_names_every_module_and_every_link_leads_somewhere():
         assert re.search(rf"^      {path.name} ", README, re.M), path.name
     for link in re.findall(r"\]\(([^)]+)\)", README):
         assert link.startswith("https://") or (ROOT / link).exists(), link
+
+
+def test_a_table_that_is_not_what_it_says_is_not_written(tmp_path):
+    readme, results = tmp_path / "README.md", tmp_path / "results"
+    results.mkdir()
+    before, after = results_table.MARKS
+    readme.write_text(f"a\n{before}old\n{after}b\n")
+    results_table.write(readme, results)
+    assert readme.read_text() == f"a\n{before}{results_table.table(results)}{after}b\n"
+    (results / "mnist_pixels.json").write_text('{"experiment": "mnist_pixels", "protocol": {"name": "mnist_permuted"}}')
+    with pytest.raises(UserError, match=r"is no summary of mnist_pixels by the protocol mnist_pixels"):
+        results_table.write(readme, results)
+    (results / "mnist_pixels.json").unlink()
+    readme.write_text(f"a\n{before}old\n")
+    with pytest.raises(UserError, match="has no lines"):
+        results_table.write(readme, results)
+    assert readme.read_text() == f"a\n{before}old\n"

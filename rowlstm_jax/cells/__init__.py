@@ -50,16 +50,20 @@ CELLS: dict[str, Callable[[int], nn.RNNCellBase]] = {
 }
 
 
-def make(name: str, features: int) -> nn.RNNCellBase:
+def make(name: str, features: int, recurrence: str = "auto") -> nn.RNNCellBase:
     """A cell by its name in `CELLS`.
 
     Args:
       name: what a command line said.
       features: H.
+      recurrence: how its recurrence will be computed.
 
     Raises:
-      UserError: there is no such cell.
+      UserError: there is no such cell, or its recurrence can't be computed so.
     """
     if name not in CELLS:
         raise UserError(f"There is no cell {name!r}; choose one of {', '.join(CELLS)}.")
-    return CELLS[name](features)
+    cell = CELLS[name](features)
+    if recurrence == "fused" and type(cell) is not BasicLSTMCell:
+        raise UserError(f"--recurrence fused computes the lstm and no other cell; leave it out for {name}.")
+    return cell

@@ -16,7 +16,7 @@ def grid(path: Path, rows: Sequence[Mapping[str, Any]], caption: str) -> None:
 
     Args:
       path: the PNG to write.
-      rows: each has "cell", "order" and "accuracies" [S], from 0 to 1.
+      rows: each has "cell", "order" and "accuracies" [S], from 0 to 1, or none.
       caption: what the runs have in common.
     """
     cells, orders = (list(dict.fromkeys(row[key] for row in rows)) for key in ("cell", "order"))
@@ -28,6 +28,8 @@ def grid(path: Path, rows: Sequence[Mapping[str, Any]], caption: str) -> None:
         # The orders of a cell lie a little below one another, the cells far enough apart.
         line = cells.index(row["cell"]) + 0.6 * (rank + 0.5) / len(orders) - 0.3
         accuracies = 100 * np.asarray(row["accuracies"])
+        if not len(accuracies):
+            continue
         axes.plot(accuracies, np.full(len(accuracies), line), "o", color=colour, markersize=3, alpha=0.5)
         label = row["order"] if row["cell"] == cells[0] else None
         axes.plot([accuracies.mean()], [line], "|", color=colour, markersize=11, markeredgewidth=2.2, label=label)

@@ -1,0 +1,104 @@
+"""Runs of every cell on every reading order, in one folder: what is finished stays, what is not goes on; one table."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rowlstm_jax import console, report
+from rowlstm_jax.config import InterruptedRun, NonFiniteError, RunConfig, UserError
+from rowlstm_jax.costs import forward_flops
+from rowlstm_jax.files import write_json
+from rowlstm_jax.run import Run, choose_directory, name_latest
+from rowlstm_jax.sequences import order_index
+from rowlstm_jax.train import fit
+
+MakeRun = Callable[[RunConfig, str, str], Run]  # flags, cell, order
+
+
+def train_grid(
+    experiment: str, config: RunConfig, cells: Sequence[str], orders: Sequence[str], make_run: MakeRun
+) -> tuple[Path, list[dict[str, Any]]]:
+    """Train and test each cell on each order, in a folder of their own, <cell>-<order>/.
+
+    Args:
+      experiment: its name.
+      config: the flags of all the runs; their folders lie in `run_dir`, and `resume` leaves those that are finished as
+        they are.
+      cells: names of cells, for `make_run`.
+      orders: names of orders, for `make_run`.
+      make_run: the run of a pair.
+
+    Returns:
+      The folder, and a row for each pair, which are in its table.json too: cell, order, accuracies [S], from 0 to 1, or
+      none where the loss did not stay finite, num_params, flops of one image, and what summary.json says of timing.
+
+    Raises:
+      UserError: there is no grid to resume, or a run can't be started.
+      InterruptedRun: a signal stopped it; the message says how to go on.
+    """
+    folder = choose_directory(experiment, config)
+    if config.resume and not folder.is_dir():
+        raise UserError(f"There is no grid to resume in {folder}; name one with --run-dir, or leave --resume out.")
+    rows = []
+    for cell in cells:
+        for order in orders:
+            there = folder / f"{cell}-{order}"
+            again = config.resume and (there / "config.json").exists()
+            flags = {field.name: getattr(config, field.name) for field in dataclasses.fields(RunConfig)}
+            try:
+                rows.append(_row(make_run(RunConfig(**flags | {"run_dir": there, "resume": again}), cell, order), cell))
+            except InterruptedRun as stopped:
+                message = f"Stopped at {cell} on {order}. Continue with the same flags and --resume --run-dir {folder}"
+                raise InterruptedRun(message, stopped.signum) from None
+            rows[-1] = {"cell": cell, "order": order} | rows[-1]
+            write_json(folder / "table.json", {"rows": rows, "steps": config.steps, "seeds": list(config.seeds)})
+            name_latest(experiment, folder)
+    return folder, rows
+
+
+def _row(run: Run, cell: str) -> dict[str, Any]:
+    """What a run came to, as JSON values; it is trained as far as its flags say, if that has not been done."""
+    model: Any = run.recipe.model
+    flops = forward_flops(model.cell, model.num_classes, *order_index(run.protocol.order, 28, 28).shape)
+    try:
+        with run:
+            summary = _summary(run)
+    except NonFiniteError as failure:
+        print(f"{cell}: {failure}")
+        return {"accuracies": [], "num_params": None, "flops": flops, "timing": {"ms_per_step": None}}
+    accuracy = summary["test_accuracy"]
+    accuracies = [accuracy] if isinstance(accuracy, float) else accuracy["values"]
+    return {
+        "accuracies": accuracies,
+        "num_params": summary["num_params"],
+        "flops": flops,
+        "timing": summary["timing"],
+    }
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    finished = run.directory / "summary.json"
+    if finished.exists():
+        summary = json.loads(finished.read_text())
+        if summary["steps"] == run.config.steps:
+            return summary
+    data = report.load_data(run)
+    return report.finish(run, fit(run, data), data)
+
+
+def show(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the rows: mean accuracies over seeds, and what the cells cost."""
+    shown = []
+    for row in rows:
+        accuracy, milliseconds = 100 * np.array(row["accuracies"]), row["timing"]["ms_per_step"]
+        spread = f" ± {accuracy.std(ddof=1):.2f}" if len(accuracy) > 1 else ""
+        found = f"{accuracy.mean():.2f}{spread}" if len(accuracy) else "not finite"
+        milliseconds = f"{milliseconds / len(accuracy):.1f}" if milliseconds else ""
+        parts = (found, row["num_params"] or "", f"{row['flops'] / 1e6:.2f}", milliseconds)
+        shown.append((row["cell"], row["order"], *parts))
+    header = ("cell", "order", "test accuracy (%)", "parameters", "Mflop an image", "ms a step and seed")
+    console.show_table("Cells by reading order", header, shown)
