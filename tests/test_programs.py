@@ -94,13 +94,31 @@ def test_seeds_in_one_program_are_those_of_runs_of_their_own(tiny_data, devices,
         np.testing.assert_allclose(evaluation.logits[position], logits[0], rtol=1e-3, atol=1e-5)
 
 
-def test_seeds_one_by_one_have_the_bits_of_runs_of_their_own(tiny_data):
-    train = tiny_data.train
-    together = trained(compiled(train, num_seeds=2, one_by_one=True), train, [3, 4])
-    for position, seed in enumerate((3, 4)):
-        alone = trained(compiled(train), train, [seed])
+@pytest.mark.parametrize(("devices", "num_seeds", "devices_to_a_batch"), [(1, 2, 1), (2, 4, 1), (2, 3, 2)])
+def test_seeds_one_by_one_have_the_bits_of_runs_of_their_own(tiny_data, devices, num_seeds, devices_to_a_batch):
+    train, seeds = tiny_data.train, range(3, 3 + num_seeds)
+    together = trained(compiled(train, devices=devices, num_seeds=num_seeds, one_by_one=True), train, seeds)
+    for position, seed in enumerate(seeds):
+        alone = trained(compiled(train, devices=devices_to_a_batch), train, [seed])
         for several, one in zip(*map(jax.tree.leaves, (together.state.params, alone.state.params)), strict=True):
             np.testing.assert_array_equal(several[position], one[0])
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_after_100_steps_seeds_are_close_to_runs_whose_batches_are_split(tiny_data, one_by_one):
+    train, seeds = tiny_data.train, [5, 6]
+
+    def after_100_steps(programs, seeds):
+        progress = programs.begin(np.array(seeds, np.uint32))
+        for step in range(0, 100, 5):
+            indices = np.stack([batch_indices(seed, len(train), B, step, 5) for seed in seeds])
+            progress = programs.train(progress, indices)
+        return jax.device_get(progress.state.params)
+
+    together = after_100_steps(compiled(train, devices=2, num_seeds=2, one_by_one=one_by_one), seeds)
+    for position, seed in enumerate(seeds):
+        of_seed = jax.tree.map(lambda x, at=position: x[at : at + 1], together)
+        chex.assert_trees_all_close(of_seed, after_100_steps(compiled(train, devices=2), [seed]), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("cell", sorted(CELLS))

@@ -47,6 +47,19 @@ def test_a_batch_is_read_as_scaled_rows_with_integer_labels(tiny_data):
     np.testing.assert_allclose(batch.inputs, tiny_data.train.images[:B] / 255, rtol=1e-6)
 
 
+def test_smoothed_labels_give_each_class_its_part(tiny_model, state, batches):
+    """Against optax's own smoothing of one-hot labels, for a batch of which one example is padding."""
+    mask = np.array([True, True, True, False])
+    smoothed = state.replace(label_smoothing=0.3)
+    loss, metrics = jax.jit(loss_fn)(state.params, smoothed, batches[0].replace(mask=mask))
+    dropout, _ = jax.random.split(jax.random.fold_in(state.key, state.step))
+    logits = state.apply_fn({"params": state.params}, batches[0].inputs, train=True, rngs={"dropout": dropout})
+    labels = optax.smooth_labels(jax.nn.one_hot(batches[0].labels, 3), 0.3)
+    np.testing.assert_allclose(loss, optax.softmax_cross_entropy(logits, labels)[mask].mean(), rtol=1e-5)
+    plain = optax.softmax_cross_entropy_with_integer_labels(logits, batches[0].labels)[mask].mean()
+    np.testing.assert_allclose(metrics.mean_loss, plain, rtol=1e-5)
+
+
 def test_a_step_is_one_adam_update_of_the_mean_loss(state, batches):
     after, metrics = jax.jit(train_step)(state, batches[0])
     (loss, before), gradients = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(state.params, state, batches[0])

@@ -12,7 +12,7 @@ import pytest
 from rowlstm_jax.cells import BasicLSTMCell
 from rowlstm_jax.config import InterruptedRun, NonFiniteError, UserError
 from rowlstm_jax.protocols import Protocol
-from rowlstm_jax.recipe import Recipe
+from rowlstm_jax.recipe import Recipe, average_weights
 from rowlstm_jax.run import Run
 from rowlstm_jax.train import fit
 
@@ -91,6 +91,30 @@ def test_an_interrupted_and_resumed_run_ends_in_the_same_bytes(make_run, tiny_da
     resumed = train(make_run("interrupted", resume=True), tiny_data)
     assert resumed[:2] == undisturbed[:2]
     assert resumed[2].steps_taken == 12 - at
+
+
+def test_several_seeds_with_early_stopping_end_in_the_same_bytes_after_an_interruption(make_run, tiny_data, tiny_model):
+    """Accumulated gradients, averaged weights, the best of each seed: all of it is in the checkpoint."""
+    # From the 30th update on, which is step 60, the models are wrecked, so that patience has an end.
+    schedule = optax.join_schedules([optax.constant_schedule(2e-2), optax.constant_schedule(3.0)], [30])
+    chain = optax.chain(optax.adam(schedule), average_weights(0.5))
+    recipe = Recipe(tiny_model, optax.MultiSteps(chain, 2).gradient_transformation(), label_smoothing=0.1, patience=3)
+    protocol = Protocol("tiny", "mnist", 13, "rows", selection="best_validation")
+    fields = {"recipe": recipe, "protocol": protocol, "num_seeds": 2, "eval_every": 5, "steps": 400}
+    undisturbed = train(make_run("undisturbed", **fields), tiny_data)
+    fitted = undisturbed[2]
+    assert fitted.last_step < 400, "patience ended before the steps"
+    last_evaluation = max(fitted.selected_steps) + 3 * 5
+    assert fitted.last_step == last_evaluation
+    first = make_run("interrupted", **fields)
+    run = InterruptedAt("tiny", first.config, protocol, recipe)
+    run.at = 63
+    with pytest.raises(InterruptedRun), run:
+        fit(run, tiny_data)
+    resumed = train(make_run("interrupted", resume=True, **fields), tiny_data)
+    assert resumed[:2] == undisturbed[:2]
+    assert resumed[2].selected_steps == fitted.selected_steps
+    chex.assert_trees_all_equal(jax.device_get(resumed[2].params), jax.device_get(fitted.params))
 
 
 def test_a_run_stopped_before_its_first_checkpoint_starts_over(make_run, tiny_data, capsys):
