@@ -8,6 +8,7 @@ import numpy as np
 
 from rowlstm_jax import console
 from rowlstm_jax.config import UserError
+from rowlstm_jax.protocols import digest
 from rowlstm_jax.results import Result
 from rowlstm_jax.statistics import (
     McNemar,
@@ -66,6 +67,12 @@ def require_comparable(first: Result, second: Result, differ_in: Sequence[str] =
     """
     if first.directory == second.directory:
         raise UserError(f"Both runs are {first.directory}; name two different runs.")
+    for result in (first, second):
+        if digest(result.protocol["fields"]) != result.protocol["sha256"]:
+            raise UserError(
+                f"The protocol in {result.directory / 'summary.json'} is not the one of its digest, so the file was "
+                "changed; run the experiment again."
+            )
     a, b = first.protocol["fields"], second.protocol["fields"]
     fields = sorted({**a, **b})
     if unknown := [name for name in differ_in if name not in fields]:
@@ -77,11 +84,6 @@ def require_comparable(first: Result, second: Result, differ_in: Sequence[str] =
         raise UserError(
             f"The runs follow different protocols, in {found}; compare runs of one protocol, or name what may differ "
             "with --differ-in."
-        )
-    if not differing and first.protocol["sha256"] != second.protocol["sha256"]:
-        raise UserError(
-            "The digests of the runs' protocols differ and their fields do not, so a summary.json was changed; run "
-            "the experiment again."
         )
     if first.data["sha256"] != second.data["sha256"] or not np.array_equal(first.labels, second.labels):
         names = [f"{result.data['name']} {result.data['version']}" for result in (first, second)]

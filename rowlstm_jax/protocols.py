@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from rowlstm_jax.augment import Affine
@@ -44,7 +45,7 @@ class Protocol:
             raise ValueError("selection is 'best_validation', and no validation examples are held out.")
 
     def fields(self) -> dict[str, Any]:
-        """All that the protocol says but its name, as JSON values: the canonical form is this, sorted, without spaces.
+        """All that the protocol says but its name, as JSON values.
 
         Names whose meaning could change, of a data set and of an order, stand beside a version or a digest of what they
         mean now.
@@ -60,9 +61,14 @@ class Protocol:
         }
 
     def sha256(self) -> str:
-        """SHA-256 of the canonical JSON form of `fields`."""
-        canonical = json.dumps(self.fields(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        """`digest` of the `fields`."""
+        return digest(self.fields())
+
+
+def digest(fields: Mapping[str, Any]) -> str:
+    """SHA-256 of a protocol's fields in their canonical form: JSON, its keys sorted, without spaces."""
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 _PERMUTED = ("bit_reversal", "numpy_92916", "torch_5544", "torch_12008", "numpy_0")

@@ -43,7 +43,7 @@ def test_steps_from_a_random_carry_agree_with_numpy(inputs, params, forget_bias,
     rng = np.random.default_rng(2)
     carry = tuple(rng.normal(size=(B, H)).astype(np.float32) for _ in range(2))
     expected, expected_carry = lstm(params["kernel"], params["bias"], inputs, forget_bias, carry)
-    cell = BasicLSTMCell(H, forget_bias)
+    cell = BasicLSTMCell(H, forget_bias=forget_bias)
     step = jax.jit(cell.apply) if jit else cell.apply
     outputs = []
     for t in range(T):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rowlstm_jax import comparison, results
+from rowlstm_jax import comparison, protocols, results
 from rowlstm_jax.config import UserError
 from rowlstm_jax.plots.comparison import COLOURS
 
@@ -31,7 +31,7 @@ def write_run(folder: Path, error: float = 0.05, seeds: int = 3, fields: dict | 
         "num_params": 81_674,
         "test_accuracy": {"values": values} if seeds > 1 else values[0],
         "test_openings": [{"step": 999}],
-        "protocol": {"name": "notebook", "sha256": str(sorted(fields.items())), "fields": fields},
+        "protocol": {"name": "notebook", "sha256": protocols.digest(fields), "fields": fields},
         "data": {"name": "mnist", "version": "3.0.1", "sha256": "0" * 64},
         **changed,
     }
@@ -168,7 +168,7 @@ def test_compare_refuses_to_let_a_field_differ_that_there_is_not(run, tmp_path):
 
 def test_compare_refuses_digests_that_do_not_fit_the_fields(run, tmp_path):
     other = write_run(tmp_path / "other", protocol={"name": "notebook", "sha256": "f" * 64, "fields": FIELDS})
-    assert "digests of the runs' protocols differ" in refusal(run, other)
+    assert "other/summary.json is not the one of its digest, so the file was changed" in refusal(run, other)
 
 
 def test_compare_does_not_mind_the_protocols_name(run, tmp_path):

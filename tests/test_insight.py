@@ -121,7 +121,7 @@ def test_gradients_of_any_cell_agree_with_an_unrolled_loop(cell, shape):
 @pytest.mark.parametrize("recurrence", ["fused", "scan"])
 def test_gates_agree_with_numpy_in_both_directions(recurrence):
     inputs, _ = batch()
-    model = SequenceClassifier(BasicLSTMCell(H, 0.5), C, bidirectional=True, recurrence=recurrence)
+    model = SequenceClassifier(BasicLSTMCell(H, forget_bias=0.5), C, bidirectional=True, recurrence=recurrence)
     params = jax.jit(model.init)(jax.random.key(0), inputs)["params"]
     gates = jax.jit(lambda params: gates_over_time(model, params, inputs))(params)
     assert sorted(gates) == ["layer_0_backward", "layer_0_forward"]

@@ -38,7 +38,7 @@ def scan(kernel, bias, inputs, carry, *, forget_bias=1.0, reverse=False, dtype=N
         new_carry, output = cell(carry, x)
         return jax.tree.map(lambda new, old: new.astype(old.dtype), new_carry, carry), output
 
-    cell = BasicLSTMCell(H, forget_bias, dtype=dtype)
+    cell = BasicLSTMCell(H, forget_bias=forget_bias, dtype=dtype)
     over_time = nn.scan(step, variable_broadcast="params", split_rngs={"params": False}, reverse=reverse)
     return nn.apply(lambda cell: over_time(cell, carry, inputs), cell)({"params": {"kernel": kernel, "bias": bias}})
 

@@ -1,16 +1,18 @@
 """LSTM cells."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
-from flax.typing import Dtype, Initializer
+from flax.typing import Initializer
+
+from rowlstm_jax.cells.base import Cell
 
 
-class BasicLSTMCell(nn.RNNCellBase):
+class BasicLSTMCell(Cell):
     r"""The LSTM cell of TensorFlow 1 (`BasicLSTMCell`): one kernel, one bias, a constant forget bias.
 
     .. math::
@@ -18,8 +20,7 @@ class BasicLSTMCell(nn.RNNCellBase):
         c_t &= \sigma(f + \mathrm{forget\_bias}) \, c_{t-1} + \sigma(i) \tanh(j) \\
         h_t &= \sigma(o) \tanh(c_t)
 
-    The carry is (c, h), float32 unless `param_dtype` says otherwise: with `dtype=bfloat16` the products run in
-    bfloat16 while c keeps its precision over long sequences.
+    The carry is (c, h).
 
     Parameters: `kernel` [F + H, 4 H], `bias` [4 H], gates in the order i, j, f, o. One kernel rather than Flax's eight
     keeps TensorFlow 1's initialisation (Glorot uniform over the whole matrix, which is wider than over each gate)
@@ -36,13 +37,11 @@ class BasicLSTMCell(nn.RNNCellBase):
     Source: TensorFlow 1.15 `tf.nn.rnn_cell.BasicLSTMCell`, after Zaremba et al., arXiv:1409.2329.
     """
 
-    features: int
     forget_bias: float = 1.0
     kernel_init: Initializer = nn.initializers.glorot_uniform()
     bias_init: Initializer = nn.initializers.zeros_init()
-    carry_init: Initializer = nn.initializers.zeros_init()
-    dtype: Dtype | None = None
-    param_dtype: Dtype = jnp.float32
+
+    num_states: ClassVar[int] = 2
 
     @nn.compact
     def __call__(
@@ -67,18 +66,6 @@ class BasicLSTMCell(nn.RNNCellBase):
         c = nn.sigmoid(f + self.forget_bias) * c + nn.sigmoid(i) * nn.tanh(j)
         h = nn.sigmoid(o) * nn.tanh(c)
         return (c, h), h
-
-    @nn.nowrap
-    def initialize_carry(self, rng: jax.Array, input_shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-        """The carry (c, h) before the first step, [..., H] each, for inputs of shape [..., F]."""
-        c_key, h_key = jax.random.split(rng)
-        shape = (*input_shape[:-1], self.features)
-        return self.carry_init(c_key, shape, self.param_dtype), self.carry_init(h_key, shape, self.param_dtype)
-
-    @property
-    def num_feature_axes(self) -> int:
-        """One: features lie on the last axis."""
-        return 1
 
 
 def chrono_bias(longest: int) -> Initializer:
