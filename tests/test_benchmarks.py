@@ -200,6 +200,7 @@ def test_scaling_grows_one_size_at_a_time_and_spares_slow_systems(tmp_path, monk
         assert min(image.size) > 300
 
 
+@pytest.mark.slow
 def test_startup_times_the_experiment_by_phase(tmp_path, compilation_cache):
     try:
         load("mnist")
@@ -230,6 +231,7 @@ def test_an_experiment_that_can_not_start_is_an_error_in_its_own_words(tmp_path)
         startup.start(tmp_path, "cold", devices=-1)
 
 
+@pytest.mark.slow
 def test_seeds_are_held_against_runs_of_one_seed_and_whole_runs_are_those_of_a_user(tmp_path, monkeypatch, capsys):
     started = []
 

@@ -64,5 +64,6 @@ def accuracy_after_training(name: str, mnist, seed: int = 0) -> float:
 
 
 @pytest.mark.parametrize("name", CELLS)
+@pytest.mark.slow
 def test_it_learns_the_rows_of_mnist(name, mnist):
     assert accuracy_after_training(name, mnist) >= EXPECTED[name][1]

@@ -65,6 +65,7 @@ def test_bfloat16_is_for_the_products_and_the_carry_stays_float32(name):
 
 
 @each_cell
+@pytest.mark.slow
 def test_any_leading_axes_and_vmap_over_examples_and_seeds_agree_with_loops(name):
     cell = CELLS[name](H)
     keys = jax.random.split(jax.random.key(3), S)
@@ -120,6 +121,7 @@ def test_gradients_through_a_classifier_are_the_numerical_ones(name):
 
 
 @each_cell
+@pytest.mark.slow
 def test_gradients_under_vmap_over_seeds_agree_with_a_loop(name):
     loss, _ = loss_and_params(name)
     model = SequenceClassifier(CELLS[name](H), num_classes=C)
@@ -133,6 +135,7 @@ def test_gradients_under_vmap_over_seeds_agree_with_a_loop(name):
 
 
 @each_cell
+@pytest.mark.slow
 def test_it_serves_in_every_shape_of_a_classifier(name):
     model = SequenceClassifier(CELLS[name](H), num_classes=C, num_layers=2, bidirectional=True, dtype=jnp.bfloat16)
     x = inputs(B, T, F)

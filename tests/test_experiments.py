@@ -142,6 +142,7 @@ def test_ctrl_c_and_resume_end_in_the_same_bytes(tmp_path):
         (signal.SIGTERM, 143, "Resumed from step 0."),
     ],
 )
+@pytest.mark.slow
 def test_a_run_stopped_while_it_compiles_can_be_resumed(tmp_path, signum, status, first_step):
     flags = ["--steps", 5, "--run-dir", tmp_path / "run"]
     process = start(*flags, "--compilation-cache", "None")
@@ -178,6 +179,7 @@ def test_what_one_start_compiles_serves_the_next(finished, tmp_path, compilation
     assert {path.name for path in compilation_cache.iterdir() if path.name.endswith("-cache")} <= kept
 
 
+@pytest.mark.slow
 def test_two_processes_compute_what_one_with_two_devices_computes(finished, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -200,6 +202,7 @@ def test_two_processes_compute_what_one_with_two_devices_computes(finished, tmp_
     assert "Resumed from step 27." in out
 
 
+@pytest.mark.slow
 def test_a_profile_names_operations(tmp_path):
     status, _, err = run("--steps", 10, "--run-dir", tmp_path / "run", "--profile", *FLAGS)
     assert (status, err) == (0, "")
@@ -245,6 +248,7 @@ def test_seeds_at_once_are_the_runs_of_each_and_are_summed_up(several, finished)
     assert (norms > 0).all()
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared_and_a_third_of_another_protocol_is_refused(several, finished, tmp_path):
     picture = tmp_path / "comparison.png"
     status, out, err = run(several[0], finished[0], "--output", picture, experiment="compare")
@@ -284,6 +288,7 @@ def test_insight_draws_what_a_run_has_learnt(several):
     assert {"memory", "probabilities_over_rows", "rows_needed", "gates_over_time"} <= pictures
 
 
+@pytest.mark.slow
 def test_a_grid_of_cells_and_orders_makes_a_table_and_a_picture_and_goes_on_where_it_stopped(tmp_path):
     grid = ["--steps", 3, "--num-seeds", 2, "--hidden", 4, "--run-dir", tmp_path / "grid", "--cells", "elman", "gru"]
     status, out, err = run(*grid, "--orders", "patches", experiment="cells_by_order")
@@ -305,6 +310,7 @@ def test_a_grid_of_cells_and_orders_makes_a_table_and_a_picture_and_goes_on_wher
         ("mnist_pixels", ["--steps", 301, "--batch-size", 1, "--hidden", 1], 32),
     ],
 )
+@pytest.mark.slow
 def test_the_other_experiments_run(experiment, flags, num_params, tmp_path):
     if experiment == "fashion_rows":
         try:

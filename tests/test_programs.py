@@ -1,3 +1,5 @@
+import functools
+
 import chex
 import jax
 import numpy as np
@@ -16,6 +18,7 @@ from rowlstm_jax.seeds import Seeds
 from rowlstm_jax.step import Reading
 
 B, STEPS = 4, 9
+SLOW = functools.partial(pytest.param, marks=pytest.mark.slow)
 PLAIN = SequenceClassifier(BasicLSTMCell(8), num_classes=3, num_layers=2)
 SHIFTED = Reading(lambda images: images, Affine(shift=2, rotation=0.2))
 
@@ -60,7 +63,7 @@ def test_a_batch_of_another_shape_is_refused_rather_than_compiled(tiny_data):
         programs.train(programs.begin(np.zeros(1, np.uint32)), np.zeros((1, STEPS, 6), np.int32))
 
 
-@pytest.mark.parametrize("recurrence", ["scan", "fused"])
+@pytest.mark.parametrize("recurrence", [SLOW("scan"), "fused"])
 def test_two_devices_compute_what_one_computes(tiny_data, recurrence):
     results = []
     for devices in (1, 2, 4):
@@ -74,8 +77,10 @@ def test_two_devices_compute_what_one_computes(tiny_data, recurrence):
         chex.assert_trees_all_close(*jax.device_get((results[0], several)), rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("devices", [1, 2, 4])
-@pytest.mark.parametrize("one_by_one", [True, False])
+@pytest.mark.parametrize(
+    ("devices", "one_by_one"),
+    [(2, True), (1, False), SLOW(1, True), SLOW(4, True), SLOW(2, False), SLOW(4, False)],
+)
 def test_seeds_in_one_program_are_those_of_runs_of_their_own(tiny_data, devices, one_by_one):
     """Weights, optimiser, averages, sums and evaluations; jax 0.10.2 has miscomputed vmapped products in silence."""
     train, seeds = tiny_data.train, [5, 6, 7, 8]
@@ -94,7 +99,7 @@ def test_seeds_in_one_program_are_those_of_runs_of_their_own(tiny_data, devices,
         np.testing.assert_allclose(evaluation.logits[position], logits[0], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize(("devices", "num_seeds", "devices_to_a_batch"), [(1, 2, 1), (2, 4, 1), (2, 3, 2)])
+@pytest.mark.parametrize(("devices", "num_seeds", "devices_to_a_batch"), [(1, 2, 1), SLOW(2, 4, 1), SLOW(2, 3, 2)])
 def test_seeds_one_by_one_have_the_bits_of_runs_of_their_own(tiny_data, devices, num_seeds, devices_to_a_batch):
     train, seeds = tiny_data.train, range(3, 3 + num_seeds)
     together = trained(compiled(train, devices=devices, num_seeds=num_seeds, one_by_one=True), train, seeds)
@@ -122,6 +127,7 @@ def test_after_100_steps_seeds_are_close_to_runs_whose_batches_are_split(tiny_da
 
 
 @pytest.mark.parametrize("cell", sorted(CELLS))
+@pytest.mark.slow
 def test_every_cell_trains_the_same_under_vmap(tiny_data, cell):
     model = SequenceClassifier(CELLS[cell](6), num_classes=3)
     seeds = [1, 2]

@@ -41,6 +41,7 @@ def test_the_two_commands_are_those_that_the_check_runs():
         assert shown == command
 
 
+@pytest.mark.slow
 def test_every_other_command_runs(tmp_path):
     commands = "".join(blocks("sh")[2:4])
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -62,6 +63,7 @@ def test_the_flags_of_several_processes_are_flags():
         assert tyro.cli(mnist_rows.Config, args=flags).distributed
 
 
+@pytest.mark.slow
 def test_a_cell_and_an_order_of_ones_own_are_compared_in_under_15_lines(tmp_path):
     own = blocks("python")[0]
     assert sum(bool(line.strip()) for line in own.splitlines()) < 15

@@ -93,6 +93,7 @@ def test_an_interrupted_and_resumed_run_ends_in_the_same_bytes(make_run, tiny_da
     assert resumed[2].steps_taken == 12 - at
 
 
+@pytest.mark.slow
 def test_several_seeds_with_early_stopping_end_in_the_same_bytes_after_an_interruption(make_run, tiny_data, tiny_model):
     """Accumulated gradients, averaged weights, the best of each seed: all of it is in the checkpoint."""
     # From the 30th update on, which is step 60, the models are wrecked, so that patience has an end.
