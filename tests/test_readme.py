@@ -121,6 +121,13 @@ def test_the_other_figures_are_those_of_the_stored_measurements():
     (first,) = [row for row in startup["rows"] if row["name"] == "first step logged"]
     assert f"times a start by phase: {first['warm']:.2f} s" in README
     assert f"logged, {first['cold']:.2f} s if nothing has been compiled yet" in README
+    seeds = json.loads((ROOT / "experiments/results/seeds/mnist_rows.json").read_text())
+    together, alone = seeds["rows"]
+    assert seeds["machine"]["used_by_others"] <= QUIET
+    assert f"take {together['run_ratio']:.2f} of the time of 8 runs one after the other" in README
+    assert f"({together['run_s']:.1f} s\nagainst {alone['run_s']:.1f} s)" in README
+    assert f"their training steps alone take {together['step_ratio']:.2f}," in README
+    assert together["run_ratio"] <= 0.95
     bfloat16 = json.loads((ROOT / "experiments/results/train_step/bfloat16.json").read_text())["rows"]
     times = {row["name"]: row["median_ms"] for row in bfloat16}
     assert f"torch is faster: {times['torch']:.2f} ms against {times['rowlstm_jax']:.2f}" in README
