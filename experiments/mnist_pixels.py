@@ -4,8 +4,11 @@
     python -m experiments.mnist_pixels --protocol mnist_permuted_bit_reversal
 
 Biases of forget and input gates start so that the units remember over 1 to 784 steps; AdamW under a warm-up and a
-cosine, a clipped gradient, averaged weights. By default as far as two cores come in about half an hour; the full
-protocol takes `--steps 110000` (200 epochs). The test set is opened once.
+cosine, a clipped gradient, averaged weights. By default as far as two cores come in 20 minutes, which is far from the
+end: the full protocol takes `--steps 110000` (200 epochs), and a GPU. The test set is opened once.
+
+Expected: 89.29 % on the 10,000 test images with seed 0 (10 epochs), in 20 minutes on two cores of an AMD EPYC with
+AVX-512; the full protocol has not been run.
 """
 
 import dataclasses
