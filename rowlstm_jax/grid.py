@@ -11,6 +11,7 @@ import numpy as np
 from rowlstm_jax import console, report
 from rowlstm_jax.config import InterruptedRun, NonFiniteError, RunConfig, UserError
 from rowlstm_jax.costs import forward_flops
+from rowlstm_jax.data.catalogue import IMAGE_SHAPE
 from rowlstm_jax.files import write_json
 from rowlstm_jax.run import Run, choose_directory, name_latest
 from rowlstm_jax.sequences import order_index
@@ -43,27 +44,26 @@ def train_grid(
     folder = choose_directory(experiment, config)
     if config.resume and not folder.is_dir():
         raise UserError(f"There is no grid to resume in {folder}; name one with --run-dir, or leave --resume out.")
-    rows = []
+    flags, rows = {field.name: getattr(config, field.name) for field in dataclasses.fields(RunConfig)}, []
     for cell in cells:
         for order in orders:
             there = folder / f"{cell}-{order}"
             again = config.resume and (there / "config.json").exists()
-            flags = {field.name: getattr(config, field.name) for field in dataclasses.fields(RunConfig)}
+            run = make_run(RunConfig(**flags | {"run_dir": there, "resume": again}), cell, order)
             try:
-                rows.append(_row(make_run(RunConfig(**flags | {"run_dir": there, "resume": again}), cell, order), cell))
+                rows.append({"cell": cell, "order": order} | _found(run, cell))
             except InterruptedRun as stopped:
                 message = f"Stopped at {cell} on {order}. Continue with the same flags and --resume --run-dir {folder}"
                 raise InterruptedRun(message, stopped.signum) from None
-            rows[-1] = {"cell": cell, "order": order} | rows[-1]
             write_json(folder / "table.json", {"rows": rows, "steps": config.steps, "seeds": list(config.seeds)})
             name_latest(experiment, folder)
     return folder, rows
 
 
-def _row(run: Run, cell: str) -> dict[str, Any]:
+def _found(run: Run, cell: str) -> dict[str, Any]:
     """What a run came to, as JSON values; it is trained as far as its flags say, if that has not been done."""
     model: Any = run.recipe.model
-    flops = forward_flops(model.cell, model.num_classes, *order_index(run.protocol.order, 28, 28).shape)
+    flops = forward_flops(model.cell, model.num_classes, *order_index(run.protocol.order, *IMAGE_SHAPE).shape)
     try:
         with run:
             summary = _summary(run)

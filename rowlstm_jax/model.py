@@ -12,6 +12,9 @@ from flax.typing import Dtype, Initializer
 from rowlstm_jax.cells import BasicLSTMCell
 from rowlstm_jax.recurrence import lstm_scan
 
+# The attributes of a model that say how it computes, not what: one run may have several values of them.
+WAYS_TO_COMPUTE = frozenset({"recurrence", "segment"})
+
 
 class SequenceClassifier(nn.Module):
     """Recurrent layers over time and a linear readout.

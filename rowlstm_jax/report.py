@@ -109,8 +109,8 @@ def _draw_training(run: Run, data: Splits) -> None:
     shown, records = data.test.sample(SAMPLES), run.records()
     plots.samples(_picture(run, "samples"), shown.images, shown.labels, SAMPLES, data.class_names)
     plots.curves(_picture(run, "curves"), records)
-    if measured := [record for record in records if any("/gradient_norm_" in name for name in record)]:
-        plots.memory(_picture(run, "memory"), measured)
+    if any("/gradient_norm_" in name for record in records for name in record):
+        plots.memory(_picture(run, "memory"), records)
 
 
 def _draw_test(run: Run, test: Evaluation, examples: Examples, class_names: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ from flax.traverse_util import unflatten_dict
 from rowlstm_jax.cells import CELLS
 from rowlstm_jax.config import UserError, absolute
 from rowlstm_jax.describe import describe
-from rowlstm_jax.model import SequenceClassifier
+from rowlstm_jax.model import WAYS_TO_COMPUTE, SequenceClassifier
 
 LARGEST = 10_000_000  # bytes of a summary.json; real ones have a few thousand
 DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -123,7 +123,7 @@ def load_model(result: Result) -> SequenceClassifier:
 
 def _computes(name: str) -> bool:
     """Whether a part of a model's description says what it computes; not how it starts, nor in which way."""
-    return "_init" not in name and name.rpartition(".")[2] not in ("recurrence", "segment")
+    return "_init" not in name and name.rpartition(".")[2] not in WAYS_TO_COMPUTE
 
 
 def _read_summary(directory: Path) -> dict[str, Any]:

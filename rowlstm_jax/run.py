@@ -18,14 +18,13 @@ from rowlstm_jax.config import FREE_ON_RESUME, RunConfig, UserError, absolute, d
 from rowlstm_jax.describe import describe
 from rowlstm_jax.devices import all_or_none, from_first_process, is_first_process, largest_of_all
 from rowlstm_jax.files import read_lines, write_json, write_text
+from rowlstm_jax.model import WAYS_TO_COMPUTE
 from rowlstm_jax.protocols import Protocol
 from rowlstm_jax.recipe import Recipe
 from rowlstm_jax.records import Record
 
 RUNS = Path("runs")
 
-# What a model says of how it computes, not of what: a resumed run may change it.
-WAYS_TO_COMPUTE = frozenset({"recipe.model.recurrence", "recipe.model.segment"})
 # What a resumed run may change, and processes must have in common all the same.
 SAME_IN_ALL_PROCESSES = (
     "steps",
@@ -116,7 +115,8 @@ class Run:
         """What a resumed run must have in common with the run that it resumes, as JSON values."""
         config = {name: value for name, value in to_json(self.config).items() if name not in FREE_ON_RESUME}
         protocol = {f"protocol.{name}": value for name, value in self.protocol.fields().items()}
-        recipe = {k: v for k, v in describe(self.recipe, "recipe").items() if k not in WAYS_TO_COMPUTE}
+        ways = {f"recipe.model.{name}" for name in WAYS_TO_COMPUTE}
+        recipe = {k: v for k, v in describe(self.recipe, "recipe").items() if k not in ways}
         return json.loads(json.dumps({"experiment": self.experiment, **config, **protocol, **recipe}))
 
     def _check_resumable(self) -> None:
