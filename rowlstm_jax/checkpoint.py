@@ -1,33 +1,66 @@
-"""Checkpoints of a run. The only import of Orbax."""
+"""Checkpoints of a run, each beside a manifest that it is held against. The only import of Orbax."""
 
+import contextlib
+import dataclasses
+import functools
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict, unflatten_dict
 from orbax.checkpoint.checkpoint_managers import LatestN
 
+from rowlstm_jax import console
 from rowlstm_jax.config import UserError
+from rowlstm_jax.devices import fetch, from_first_process, is_first_process, largest_of_all
+from rowlstm_jax.manifest import DamagedError, Leaf, Manifest, named, read, steps
+
+ITEM = "state"  # the folder of a checkpoint that holds its arrays
 
 
 class Checkpoints:
-    """The checkpoints in a folder, saved asynchronously; a context manager, which waits for the last save.
+    """Saves checkpoints into a folder, asynchronously; a context manager, which waits for the last save.
 
-    The two latest are kept: the second latest is what remains if the latest turns out to be damaged.
+    The two latest are kept: the second latest is what remains if the latest turns out to be damaged. A killed process
+    leaves a temporary folder, which the next one removes.
     """
 
-    def __init__(self, directory: Path):
-        options = ocp.CheckpointManagerOptions(preservation_policy=LatestN(n=2), cleanup_tmp_directories=True)
-        self._manager = ocp.CheckpointManager(directory, options=options)
+    def __init__(self, directory: Path, about: Mapping[str, Any]):
+        """Open the folder.
+
+        Args:
+          directory: is made if need be.
+          about: what `Manifest.about` shall be.
+        """
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs the tracebacks of errors that it raises too
+        self._directory, self._about, self._manifest, self._step = directory, about, None, 0
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=LatestN(n=2),
+            cleanup_tmp_directories=True,
+            async_options=ocp.options.AsyncOptions(post_finalization_callback=self._write_manifest),
+        )
+        with self._failing_clearly():
+            self._manager = ocp.CheckpointManager(directory, options=options)
 
     def __enter__(self) -> "Checkpoints":
         """Nothing to do: the folder is open."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Wait for the save under way and close the folder."""
-        self._manager.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for the save under way and close the folder; if the block failed, a failure here is a warning."""
+        try:
+            with self._failing_clearly():
+                self._manager.close()
+        except UserError as error:
+            if kind is None:
+                raise
+            console.warn(str(error))
 
     @property
     def latest_step(self) -> int | None:
@@ -40,52 +73,142 @@ class Checkpoints:
         Args:
           step: not below the latest step; of that one, nothing more is saved.
           tree: arrays, typed PRNG keys among them.
+
+        Raises:
+          UserError: the checkpoint before this one could not be written, or this one can't be.
         """
         if step == self.latest_step:
             return
-        args = ocp.args.Composite(state=ocp.args.StandardSave(_without_keys(tree)))
-        # Orbax copies from the device in a way that JAX counts as implicit.
-        with jax.transfer_guard_device_to_host("allow"):
-            self._manager.save(step, args=args)
+        self.wait()
+        # Of arrays on several devices Orbax would let each device save a slice, and compile all these slices.
+        arrays = {name: np.array(array) for name, array in fetch(named(tree)).items()}
+        leaves = {name: Leaf.of(array) for name, array in arrays.items()}
+        self._step, self._manifest = step, Manifest(step, leaves, self._about)
+        args = ocp.args.Composite(**{ITEM: ocp.args.StandardSave(unflatten_dict(arrays, sep="/"))})
+        with self._failing_clearly():
+            saved = self._manager.save(step, args=args)
+        if not saved:
+            raise RuntimeError(f"{self._directory} holds a later step than {step}")
 
-    def restore(self, step: int, like: Any) -> Any:
-        """Read a checkpoint, whatever devices it was saved from.
-
-        Args:
-          step: one of the kept steps.
-          like: a tree of the same structure, shapes and dtypes, arrays or `jax.ShapeDtypeStruct`, whose shardings say
-            where the arrays shall lie.
-
-        Returns:
-          The tree, its arrays bit for bit as they were saved.
+    def wait(self) -> None:
+        """Wait for the save under way.
 
         Raises:
-          UserError: its files are damaged, or hold another tree.
+          UserError: it failed.
         """
-        target = jax.tree.map(
-            lambda leaf, bits: jax.ShapeDtypeStruct(bits.shape, bits.dtype, sharding=leaf.sharding),
-            like,
-            jax.eval_shape(_without_keys, like),
-        )
+        with self._failing_clearly():
+            self._manager.wait_until_finished()
+
+    def _write_manifest(self) -> None:
+        """Called by Orbax once the files are written, while the folder still has its temporary name."""
+        if self._manifest is not None and is_first_process():
+            (folder,) = self._directory.glob(f"{self._step}.*tmp*")
+            self._manifest.write(folder, ITEM)
+
+    @contextlib.contextmanager
+    def _failing_clearly(self) -> Iterator[None]:
         try:
-            restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))
-        except (KeyError, OSError, TypeError, ValueError) as error:
-            folder = self._manager.directory / str(step)
+            yield
+        except (OSError, ValueError) as error:  # TensorStore's errors of the file system are ValueErrors
+            reason = str(error).splitlines()[0]
             raise UserError(
-                f"The checkpoint {folder} can't be read ({str(error).splitlines()[0]}); "
-                "move it away to go on from the one before."
+                f"The checkpoint of step {self._step} can't be saved in {self._directory} ({reason}); what was saved "
+                "before is untouched: put that right, and continue with --resume."
             ) from error
-        return jax.tree.map(_with_key, like, restored["state"])
 
 
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What was restored: the step, the tree, and what the manifest tells."""
+
+    step: int
+    tree: Any
+    about: Mapping[str, Any]
 
 
-def _without_keys(tree: Any) -> Any:
-    """Typed keys as their raw bits: Orbax can hand a typed key back as bare integers."""
-    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
+def restore(directory: Path, choose: Callable[[Manifest], Any], *, set_aside: bool = True) -> Restored | None:
+    """Read the newest good checkpoint of a folder, whatever devices it was saved from.
+
+    Those that are damaged are passed over with a warning and renamed; nothing is deleted.
+
+    Args:
+      directory: of checkpoints.
+      choose: is given the manifest, and says what to read: a tree of arrays or `jax.ShapeDtypeStruct`, whose shardings
+        say where the arrays shall lie. All of it must have been saved, with its shapes and dtypes. A checkpoint that is
+        none for the caller it refuses by a UserError.
+      set_aside: whether damaged checkpoints are renamed.
+
+    Returns:
+      The checkpoint, its arrays bit for bit as they were saved; None if the folder holds none.
+
+    Raises:
+      UserError: all checkpoints are damaged.
+    """
+    damaged: dict[int, DamagedError] = {}
+    for step in from_first_process(lambda: steps(directory)):
+        try:
+            manifest = _examine(directory / str(step))
+            tree = _read(directory / str(step), manifest, choose(manifest))
+        except DamagedError as error:
+            damaged[step] = error
+            continue
+        for bad, error in damaged.items():
+            moved = ""
+            if set_aside:
+                moved = f" and is now {from_first_process(functools.partial(_set_aside, directory / str(bad)))}"
+            console.warn(f"The checkpoint of step {bad} is damaged ({error}){moved}; that of step {step} is good.")
+        return Restored(step, tree, manifest.about)
+    if damaged:
+        listed = "\n".join(f"  step {step}: {error}" for step, error in damaged.items())
+        raise UserError(
+            f"No checkpoint in {directory} is good; put back what was lost, or start a new run in another --run-dir.\n"
+            f"{listed}"
+        )
+    return None
 
 
-def _with_key(like: Any, restored: jax.Array) -> jax.Array:
-    return jax.random.wrap_key_data(restored) if _is_key(like) else restored
+def _like(leaf: Any, bits: jax.Array) -> jax.Array:
+    return jax.random.wrap_key_data(bits) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else bits
+
+
+def _examine(folder: Path) -> Manifest:
+    """`manifest.read` by the first process, for all."""
+
+    def examine() -> dict[str, Any]:
+        try:
+            return {"manifest": dataclasses.asdict(read(folder))}
+        except DamagedError as error:
+            return {"damaged": [str(error.path), error.reason]}
+
+    outcome = from_first_process(examine)
+    if "damaged" in outcome:
+        path, reason = outcome["damaged"]
+        raise DamagedError(Path(path), reason)
+    found = outcome["manifest"]
+    leaves = {name: Leaf(of["dtype"], tuple(of["shape"]), of["sha256"]) for name, of in found["leaves"].items()}
+    return Manifest(found["step"], leaves, found["about"])
+
+
+def _read(folder: Path, manifest: Manifest, like: Any) -> Any:
+    """The arrays of a checkpoint whose manifest names them all, held against their SHA-256."""
+    wanted = unflatten_dict(named(like), sep="/")
+    how = jax.tree.map(lambda x: ocp.ArrayRestoreArgs(sharding=x.sharding, global_shape=x.shape, dtype=x.dtype), wanted)
+    wrong = None
+    try:
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            args = ocp.args.PyTreeRestore(item=wanted, restore_args=how, partial_restore=True)
+            arrays: Any = flatten_dict(checkpointer.restore(folder / ITEM, args=args), sep="/")
+        wrong = next((name for name, array in fetch(arrays).items() if Leaf.of(array) != manifest.leaves[name]), None)
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        raise DamagedError(folder / ITEM, f"can't be read ({str(error).splitlines()[0]})") from error
+    if largest_of_all(wrong is not None):
+        raise DamagedError(folder / ITEM, f"{wrong} does not have the bytes that were saved")
+    return jax.tree.unflatten(
+        jax.tree.structure(like), map(_like, jax.tree.leaves(like), (arrays[name] for name in named(like)))
+    )
+
+
+def _set_aside(folder: Path) -> str:
+    """Rename a damaged checkpoint, so that a good one can have its place; the new name."""
+    aside = next(path for n in itertools.count(1) if not (path := Path(f"{folder}.damaged-{n}")).exists())
+    return folder.rename(aside).name

@@ -99,7 +99,15 @@ class RunConfig(StartConfig, DataConfig):
     run_dir: Path | None = None
     """Folder of this run; by default a new one, runs/<experiment>/<UTC time>-seed<seed>, or -seeds<first>-<last>."""
     resume: bool = False
-    """Continue the run in --run-dir, or the experiment's latest run, from its last checkpoint."""
+    """Continue the run in --run-dir, or the experiment's latest run, from its last good checkpoint."""
+    reset_optimizer: bool = False
+    """With --resume: keep weights and step, and start the optimiser anew, with its present settings."""
+    from_checkpoint: Path | None = None
+    """Folder of a run of the same model, whose last weights, not their average, a new run starts from."""
+    on_nonfinite: Literal["halt", "skip"] = "halt"
+    """What to do when a loss or a gradient is not finite: end the run, or skip such steps, at most ten in a row."""
+    strict_compile: bool = False
+    """End the run if anything is compiled after its first steps."""
     profile: bool = False
     """Write a trace of some steps, for TensorBoard or Perfetto, to the run's folder."""
     distributed: bool = False
@@ -122,6 +130,8 @@ class RunConfig(StartConfig, DataConfig):
                 raise UserError(f"{flag(name)} is {getattr(self, name)}; it must be from 1 to {2**31 - 1}.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UserError(f"--learning-rate is {self.learning_rate}; it must be a finite number above 0.")
+        if self.reset_optimizer and not self.resume:
+            raise UserError("--reset-optimizer is given without --resume; a new run starts its optimiser anew anyway.")
         self._check_processes()
 
     @property
@@ -147,7 +157,18 @@ class RunConfig(StartConfig, DataConfig):
 # Fields that say where and how a run is computed and how often it reports, not what: a resumed run may change them.
 FREE_ON_RESUME = frozenset(
     {"steps", "log_every", "checkpoint_every", "data_dir", "local_files", "run_dir", "resume", "compilation_cache"}
-    | {"recurrence", "memory_health", "profile", "devices", "distributed", "coordinator", "num_processes", "process_id"}
+    | {
+        "reset_optimizer",
+        "strict_compile",
+        "recurrence",
+        "memory_health",
+        "profile",
+        "devices",
+        "distributed",
+        "coordinator",
+        "num_processes",
+        "process_id",
+    }
 )
 
 

@@ -1,5 +1,6 @@
-"""What a run prints besides its log lines: tables. The only import of rich."""
+"""What a run prints besides its log lines: tables and warnings. The only import of rich."""
 
+import sys
 from collections.abc import Iterable, Sequence
 
 import chex
@@ -10,6 +11,11 @@ from rich.table import Table
 from tqdm import tqdm
 
 from rowlstm_jax.data import Splits
+
+
+def warn(message: str) -> None:
+    """Say on stderr what the user should know."""
+    tqdm.write(f"warning: {message}", file=sys.stderr)
 
 
 def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]], footer: Sequence[str] = ()) -> None:

@@ -13,7 +13,8 @@ from rowlstm_jax.config import InterruptedRun, NonFiniteError, RunConfig, UserEr
 from rowlstm_jax.costs import forward_flops
 from rowlstm_jax.data.catalogue import IMAGE_SHAPE
 from rowlstm_jax.files import write_json
-from rowlstm_jax.run import Run, choose_directory, name_latest
+from rowlstm_jax.folder import choose_directory, name_latest
+from rowlstm_jax.run import Run
 from rowlstm_jax.sequences import order_index
 from rowlstm_jax.train import fit
 

@@ -17,7 +17,7 @@ class Metrics(flax.struct.PyTreeNode):
       correct: how many examples the largest logit classifies rightly, int32 [].
       examples: int32 [].
       gradient_norm: sum over steps of the gradient's L2 norm, float32 [].
-      nonfinite: how many steps had a loss or a gradient norm that was not finite, int32 [].
+      nonfinite: how many steps had a loss or a gradient norm that was not finite, int32 []; all else is without them.
       steps: int32 [].
     """
 
@@ -61,13 +61,11 @@ class Metrics(flax.struct.PyTreeNode):
         )
 
     def of_step(self, gradient_norm: jax.Array) -> "Metrics":
-        """Count the examples' metrics as one training step with this gradient norm."""
+        """Count the examples' metrics as one training step with this gradient norm; if not finite, as that alone."""
         finite = jnp.isfinite(self.loss) & jnp.isfinite(gradient_norm)
-        return self.replace(
-            gradient_norm=gradient_norm,
-            nonfinite=jnp.logical_not(finite).astype(jnp.int32),
-            steps=jnp.ones((), jnp.int32),
-        )
+        one = jnp.ones((), jnp.int32)
+        counted = self.replace(gradient_norm=gradient_norm, steps=one)
+        return jax.tree.map(lambda a, b: jnp.where(finite, a, b), counted, type(self).zeros().replace(nonfinite=one))
 
     def merge(self, other: "Metrics") -> "Metrics":
         """The metrics of both sets together."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import psutil
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from rowlstm_jax import sequences
@@ -17,14 +17,14 @@ from rowlstm_jax.devices import BATCH, SEED, place
 from rowlstm_jax.evaluate import Evaluator
 from rowlstm_jax.insight import memory_health
 from rowlstm_jax.metrics import Metrics
-from rowlstm_jax.progress import Progress, Scores, choose
+from rowlstm_jax.progress import Progress, begin, choose
 from rowlstm_jax.recipe import Recipe
 from rowlstm_jax.seeds import EVERYWHERE, PER_SEED, Seeds
-from rowlstm_jax.step import Reading, TrainState, eval_step, gather, init_state, train_steps
+from rowlstm_jax.step import Reading, eval_step, gather, train_steps
 
 
 class Programs:
-    """What a run calls, compiled ahead of time: a new shape is refused, not compiled.
+    """What a run calls, compiled ahead of time by `compile`: a new shape is refused, not compiled.
 
     Every array that belongs to a seed has a leading axis S, also where there is one seed only.
 
@@ -33,7 +33,7 @@ class Programs:
       steps_per_dispatch: the most steps of one call.
       data: the training images and labels, on every device.
       seeds: how many, and how they and their batches are split over the devices.
-      shapes: of a `Progress`, with its shardings.
+      shapes: of a `Progress`, with its shardings; there before `compile`.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Programs:
         select_best: bool = False,
         measure_memory: bool = False,
     ):
-        """Compile a run's functions for the shapes that it calls them with.
+        """Work out all shapes and put the data on the devices; `compile` is left to the caller.
 
         Args:
           recipe: model, optimiser and loss.
@@ -63,29 +63,37 @@ class Programs:
         Raises:
           UserError: the parameters and the optimiser's state do not fit into this machine's memory.
         """
-        self._recipe, self._reading = recipe, reading
+        self._recipe, self._reading, self._batch_size = recipe, reading, batch_size
+        self._select_best, self._measure_memory = select_best, measure_memory
         self.steps_per_dispatch, self.seeds, self.mesh = steps_per_dispatch, seeds, seeds.mesh
-        self._init = jax.jit(self._states, out_shardings=NamedSharding(self.mesh, PER_SEED))
         self._image = jax.ShapeDtypeStruct((1, *train.images.shape[1:]), jnp.uint8)
-        state = jax.eval_shape(self._init, np.zeros(seeds.number, np.uint32))
-        _require_memory(state, train, self.mesh)
+        self._inputs = jax.eval_shape(lambda image: reading.order(sequences.scale(image)), self._image)
+        shapes = jax.eval_shape(self._progress, np.zeros(seeds.number, np.uint32))
+        self.shapes = Progress(
+            state=seeds.shapes(shapes.state, PER_SEED),
+            metrics=seeds.shapes(shapes.metrics, EVERYWHERE),
+            best=seeds.shapes(shapes.best, PER_SEED),
+            scores=seeds.shapes(shapes.scores, EVERYWHERE),
+        )
+        self._begin = jax.jit(self._progress, out_shardings=jax.tree.map(lambda shape: shape.sharding, self.shapes))
+        _require_memory(self.shapes.state, train, self.mesh)
         self.data = place((train.images, train.labels), self.mesh)
-        self.shapes = self._progress_shapes(state, select_best)
-        indices = np.zeros((seeds.number, steps_per_dispatch, batch_size), np.int32)
-        self._compile_steps(indices)
-        self._compile_minibatch(indices[:, 0], measure_memory)
-        if select_best:
-            self._compile_select()
-        self.evaluate = Evaluator(recipe.model, reading.order, state.params, self._image.shape[1:], seeds)
 
-    def begin(self, seeds: np.ndarray) -> Progress:
-        """What is so before the first step, a function of the seeds, uint32 [S]."""
-        state = self._init(seeds)
-        progress = Progress(state, self.zero_metrics())
-        if self.shapes.scores is None:
-            return progress
-        scores = place(jax.device_get(Scores.none(self.seeds.number)), self.mesh)
-        return progress.replace(best=jax.tree.map(jnp.copy, state.params), scores=scores)
+    def compile(self) -> "Programs":
+        """Compile all that a run calls; returns itself."""
+        indices = np.zeros((self.seeds.number, self.steps_per_dispatch, self._batch_size), np.int32)
+        self._compile_steps(indices)
+        self._compile_minibatch(indices[:, 0], self._measure_memory)
+        if self._select_best:
+            self._compile_select()
+        self.evaluate = Evaluator(
+            self._recipe.model, self._reading.order, self.shapes.state.params, self._image.shape[1:], self.seeds
+        )
+        return self
+
+    def begin(self, seeds: np.ndarray, params: chex.ArrayTree | None = None) -> Progress:
+        """What is so before the first step: a function of the seeds, uint32 [S], and of weights [S, ...] if given."""
+        return self._begin(seeds, params)
 
     def train(self, progress: Progress, indices: np.ndarray) -> Progress:
         """Take the steps whose batches `indices` [S, number of steps, B] names; see `step.train_steps`.
@@ -126,17 +134,8 @@ class Programs:
             return False
         return bool((jax.device_get(progress.scores.stale) >= patience).all())
 
-    def _states(self, seeds: jax.Array) -> TrainState:
-        inputs = jax.eval_shape(lambda image: self._reading.order(sequences.scale(image)), self._image)
-        return jax.lax.map(lambda seed: init_state(self._recipe, jnp.zeros(inputs.shape), seed), seeds)
-
-    def _progress_shapes(self, state: TrainState, select_best: bool) -> Progress:
-        number, shapes = self.seeds.number, self.seeds.shapes
-        progress = Progress(shapes(state, PER_SEED), shapes(zero_metrics(number), EVERYWHERE))
-        if not select_best:
-            return progress
-        scores = shapes(jax.eval_shape(lambda: Scores.none(number)), EVERYWHERE)
-        return progress.replace(best=progress.state.params, scores=scores)
+    def _progress(self, seeds: jax.Array, params: chex.ArrayTree | None = None) -> Progress:
+        return begin(self._recipe, self._inputs, seeds, params, select_best=self._select_best)
 
     def _compile_steps(self, indices: np.ndarray) -> None:
         def steps(state, metrics, images, labels, indices, num_steps):

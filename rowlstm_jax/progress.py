@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from rowlstm_jax.metrics import Metrics
-from rowlstm_jax.step import TrainState
+from rowlstm_jax.recipe import Recipe
+from rowlstm_jax.step import TrainState, init_state
 
 
 class Scores(flax.struct.PyTreeNode):
@@ -68,6 +69,33 @@ class Progress(flax.struct.PyTreeNode):
     metrics: Metrics
     best: Any = None
     scores: Scores | None = None
+
+
+def begin(
+    recipe: Recipe,
+    inputs: jax.Array | jax.ShapeDtypeStruct,
+    seeds: jax.Array,
+    params: chex.ArrayTree | None = None,
+    *,
+    select_best: bool,
+) -> Progress:
+    """What is so before the first step, a function of the seeds, unless weights are given.
+
+    Args:
+      recipe: model, optimiser and loss.
+      inputs: [1, T, F]; only the shape matters.
+      seeds: uint32 [S].
+      params: [S, ...], to start from instead of initial ones.
+      select_best: whether the weights of the best evaluated step are kept.
+    """
+
+    def of_one(seed_and_params: tuple[jax.Array, Any]) -> TrainState:
+        return init_state(recipe, jnp.zeros(inputs.shape), *seed_and_params)
+
+    state, num_seeds = jax.lax.map(of_one, (seeds, params)), len(seeds)
+    zeros = jax.tree.map(lambda x: jnp.zeros((num_seeds, *x.shape), x.dtype), Metrics.zeros())
+    progress = Progress(state, zeros)
+    return progress.replace(best=state.params, scores=Scores.none(num_seeds)) if select_best else progress
 
 
 def choose(better: jax.Array, new: chex.ArrayTree, old: chex.ArrayTree) -> chex.ArrayTree:

@@ -8,6 +8,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from rowlstm_jax.config import UserError
@@ -147,6 +148,11 @@ def evaluation_params(params: T, opt_state: Any) -> T:
         if isinstance(state, AverageState):
             params = jax.tree.map(_averaged, params, state.average)
     return params
+
+
+def skipped(opt_state: Any) -> tuple[np.ndarray, np.ndarray]:
+    """How many updates `optax.apply_if_finite`, whose state this is, has refused: last in a row, and in all, [S] each."""
+    return jax.device_get((opt_state.notfinite_count, opt_state.total_notfinite))
 
 
 def decay_mask(params: chex.ArrayTree) -> chex.ArrayTree:

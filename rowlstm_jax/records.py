@@ -12,9 +12,15 @@ from rowlstm_jax.metrics import Metrics
 Record = dict[str, Any]
 
 
+MAX_SKIPPED = 10  # steps in a row that are not finite
+
+
 def by_seed(values: Any) -> Any:
-    """[S, ...] as JSON values: those of the only seed, or a list over the seeds."""
-    return np.asarray(values).tolist()[0] if len(values) == 1 else np.asarray(values).tolist()
+    """[S, ...] as JSON values: those of the only seed, or a list over the seeds; null for what is not finite."""
+    values = np.asarray(values)
+    if not np.isfinite(values).all():  # where all steps of a record were skipped, or some gradient vanished
+        values = np.where(np.isfinite(values), values.astype(object), None)
+    return values.tolist()[0] if len(values) == 1 else values.tolist()
 
 
 def training_record(examples: int, sums: Metrics, after_update: Metrics) -> Record:
@@ -25,25 +31,31 @@ def training_record(examples: int, sums: Metrics, after_update: Metrics) -> Reco
       sums: over the steps since the last record, [S].
       after_update: of the last minibatch, [S].
     """
-    values = {
-        "loss": after_update.mean_loss,
-        "accuracy": after_update.accuracy,
-        "train_loss": sums.mean_loss,
-        "train_accuracy": sums.accuracy,
-        "gradient_norm": sums.gradient_norm / sums.steps,
-    }
+    with np.errstate(invalid="ignore"):  # if all steps were skipped
+        values = {
+            "loss": after_update.mean_loss,
+            "accuracy": after_update.accuracy,
+            "train_loss": sums.mean_loss,
+            "train_accuracy": sums.accuracy,
+            "gradient_norm": sums.gradient_norm / sums.steps,
+        }
     return {"examples": examples} | {name: by_seed(value) for name, value in values.items()}
 
 
 def log_line(step: int, steps: int, record: Mapping[str, Any]) -> str:
     """A record in words; of several seeds, the means."""
+
+    def mean(name: str) -> float:
+        return float(np.mean(np.asarray(record[name], float)))  # NaN where one is null
+
     parts = [f"step {step}/{steps}"]
     if "loss" in record:
         parts.append(f"samples {record['examples']:,}")
-        parts.append(f"minibatch loss {np.mean(record['loss']):.6f}, accuracy {np.mean(record['accuracy']):.5f}")
+        parts.append(f"minibatch loss {mean('loss'):.6f}, accuracy {mean('accuracy'):.5f}")
+    if "skipped_steps" in record:
+        parts.append(f"steps skipped so far {np.sum(record['skipped_steps'])}")
     if "validation_loss" in record:
-        loss, accuracy = record["validation_loss"], record["validation_accuracy"]
-        parts.append(f"validation loss {np.mean(loss):.6f}, accuracy {np.mean(accuracy):.5f}")
+        parts.append(f"validation loss {mean('validation_loss'):.6f}, accuracy {mean('validation_accuracy'):.5f}")
     if isinstance(record.get("loss", record.get("validation_loss")), list):
         parts.append(f"(means over {np.size(record.get('loss', record.get('validation_loss')))} seeds)")
     return "  ".join(parts)
@@ -66,8 +78,27 @@ def require_finite(seeds: range, step: int, sums: Metrics, after_update: Metrics
     if not len(bad):
         return
     # Once a weight is not finite no later loss is, so the count tells the last step that was.
-    places = [f"step {step - int(sums.nonfinite[seed])} of seed {seeds[seed]}" for seed in bad]
+    places = []
+    for seed in bad:
+        finite = int(sums.steps[seed])  # since the last record
+        norm = f", where its norm was {sums.gradient_norm[seed] / finite:.3g} on average" if finite else ""
+        places.append(f"step {step - int(sums.nonfinite[seed])} of seed {seeds[seed]}{norm}")
     raise NonFiniteError(
         f"The loss or its gradient is no longer finite after {' and after '.join(places)}; "
-        f"lower --learning-rate or clip the gradient. {kept}"
+        f"lower --learning-rate, clip the gradient, or skip such steps by --on-nonfinite skip. {kept}"
+    )
+
+
+def require_few_skipped(seeds: range, step: int, in_a_row: np.ndarray, kept: str) -> None:
+    """Check how many steps the optimiser has skipped in a row, [S].
+
+    Raises:
+      NonFiniteError: of a seed, more than `MAX_SKIPPED`.
+    """
+    if not len(bad := np.flatnonzero(in_a_row > MAX_SKIPPED)):
+        return
+    places = [f"the last {in_a_row[seed]} steps of seed {seeds[seed]}" for seed in bad]
+    raise NonFiniteError(
+        f"The loss or its gradient was not finite in {' and in '.join(places)}, up to step {step}, and skipping does "
+        f"not help; lower --learning-rate or clip the gradient. {kept}"
     )

@@ -1,29 +1,28 @@
 """The folder of a run: config.json, metrics.jsonl, summary.json, TensorBoard events, and where time went."""
 
 import contextlib
+import dataclasses
 import datetime
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import filelock
 import jax
+import optax
 import psutil
 
-from rowlstm_jax import events
-from rowlstm_jax.config import FREE_ON_RESUME, RunConfig, UserError, absolute, differences, to_json
-from rowlstm_jax.describe import describe
+from rowlstm_jax.config import RunConfig, UserError, to_json
 from rowlstm_jax.devices import all_or_none, from_first_process, is_first_process, largest_of_all
+from rowlstm_jax.events import EventFile
 from rowlstm_jax.files import read_lines, write_json, write_text
-from rowlstm_jax.model import WAYS_TO_COMPUTE
+from rowlstm_jax.folder import choose_directory, clean, name_latest
+from rowlstm_jax.identity import different_arrays, identity, require_same, without_optimizer
+from rowlstm_jax.lock import FolderLock
 from rowlstm_jax.protocols import Protocol
 from rowlstm_jax.recipe import Recipe
 from rowlstm_jax.records import Record
-
-RUNS = Path("runs")
 
 # What a resumed run may change, and processes must have in common all the same.
 SAME_IN_ALL_PROCESSES = (
@@ -32,6 +31,8 @@ SAME_IN_ALL_PROCESSES = (
     "checkpoint_every",
     "devices",
     "resume",
+    "reset_optimizer",
+    "strict_compile",
     "profile",
     "recurrence",
     "memory_health",
@@ -41,9 +42,9 @@ SAME_IN_ALL_PROCESSES = (
 class Run:
     """One run and its folder, which of several processes the first one writes; a context manager.
 
-    Entering checks all that can be checked without data, creates the folder and locks it. `claim` writes config.json,
-    from which moment on the run can be resumed; a folder that nothing has claimed is removed at the end. `begin` claims
-    it too, and opens the files that grow.
+    Entering checks all that can be checked without data, creates the folder and locks it. `begin` writes config.json,
+    from which moment on the run can be resumed, and opens the files that grow; a folder in which nothing began is
+    removed at the end.
 
     Attributes:
       experiment: name of the script.
@@ -58,11 +59,13 @@ class Run:
         self.experiment = experiment
         self.config = config
         self.protocol = protocol
+        if config.on_nonfinite == "skip":  # how many in a row are too many is the loop's to say
+            recipe = dataclasses.replace(recipe, optimizer=optax.apply_if_finite(recipe.optimizer, 2**31 - 1))
         self.recipe = recipe
         self.directory = Path(from_first_process(lambda: str(choose_directory(experiment, config))))
         # From the start of the process to here: the imports, most of all.
         self.seconds = {"start": time.time() - psutil.Process().create_time()}
-        self._lock = filelock.FileLock(self.directory / ".lock")
+        self._lock = FolderLock(self.directory)
         self._metrics = None
         self._events = None
 
@@ -72,7 +75,7 @@ class Run:
         Raises:
           UserError: it is in use, holds another run, nothing to resume, or a run that differs, or can't be written.
         """
-        settings = self._identity() | {name: getattr(self.config, name) for name in SAME_IN_ALL_PROCESSES}
+        settings = self.identity() | {name: getattr(self.config, name) for name in SAME_IN_ALL_PROCESSES}
         if largest_of_all(from_first_process(lambda: settings) != settings):
             raise UserError("The processes were started with different flags or programs; give all of them the same.")
         from_first_process(self._open)
@@ -85,9 +88,8 @@ class Run:
             elif self.directory.exists() and not self._is_empty():
                 raise UserError(f"{self.directory} is not an empty folder; choose another --run-dir, or add --resume.")
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise UserError(f"Another process is using {self.directory}; choose another --run-dir.") from error
+            self._lock.acquire()
+            clean(self.directory)
         except OSError as error:
             raise UserError(
                 f"The run folder {self.directory} can't be used ({error.strerror}); choose another --run-dir."
@@ -102,22 +104,30 @@ class Run:
                 file.close()
         with contextlib.suppress(OSError):
             if self._is_empty():
-                self._lock.release()
-                (self.directory / ".lock").unlink(missing_ok=True)
+                self._lock.remove()
                 self.directory.rmdir()
-        self._lock.release()
+            self._lock.release()
 
     def _is_empty(self) -> bool:
-        """Whether no run has claimed the folder; a killed start may have left files whose names start with a dot."""
+        """Whether no run has begun in the folder; a killed start may have left files whose names start with a dot."""
         return self.directory.is_dir() and all(path.name.startswith(".") for path in self.directory.iterdir())
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What a resumed run must have in common with the run that it resumes, as JSON values."""
-        config = {name: value for name, value in to_json(self.config).items() if name not in FREE_ON_RESUME}
-        protocol = {f"protocol.{name}": value for name, value in self.protocol.fields().items()}
-        ways = {f"recipe.model.{name}" for name in WAYS_TO_COMPUTE}
-        recipe = {k: v for k, v in describe(self.recipe, "recipe").items() if k not in ways}
-        return json.loads(json.dumps({"experiment": self.experiment, **config, **protocol, **recipe}))
+        return identity(self.experiment, self.config, self.protocol, self.recipe)
+
+    def require_same(self, where: Path, saved: dict[str, Any]) -> None:
+        """Refuse to resume a run as another one; with --reset-optimizer, its optimiser may be another.
+
+        Raises:
+          UserError: `saved` is the identity of another run.
+        """
+        now = self.identity()
+        if self.config.reset_optimizer and without_optimizer(saved) == without_optimizer(now):
+            return
+        if saved != now:
+            checkpoints, seeds = self.directory / "checkpoints", self.config.num_seeds
+            require_same(where, saved, now, different_arrays(checkpoints, self.protocol, self.recipe, seeds))
 
     def _check_resumable(self) -> None:
         path = self.directory / "config.json"
@@ -129,29 +139,18 @@ class Run:
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} can't be read as a run's config ({error}); resume another run.") from error
-        if different := differences(saved, self._identity()):
-            raise UserError(
-                f"The run in {self.directory} can't be resumed with other settings: {'; '.join(different)}. "
-                "Start with the saved settings, or without --resume in another --run-dir."
-            )
-
-    def claim(self) -> None:
-        """Write config.json: from here on the run can be resumed, and it is the experiment's latest."""
-        from_first_process(self._claim)
-
-    def _claim(self) -> None:
-        write_json(self.directory / "config.json", {"config": to_json(self.config), "identity": self._identity()})
-        name_latest(self.experiment, self.directory)
+        self.require_same(self.directory, saved)
 
     def begin(self, step: int) -> None:
-        """Open the files that grow, to continue after `step`; what they say of later steps is cut off.
+        """Write config.json, and open the files that grow, to continue after `step`; later steps in them are cut off.
 
-        A summary is removed if there are steps to take: it would speak of fewer.
+        The run is now the experiment's latest. A summary is removed if there are steps to take: it speaks of fewer.
         """
         from_first_process(lambda: self._begin(step))
 
     def _begin(self, step: int) -> None:
-        self._claim()
+        write_json(self.directory / "config.json", {"config": to_json(self.config), "identity": self.identity()})
+        name_latest(self.experiment, self.directory)
         if step < self.config.steps:
             (self.directory / "summary.json").unlink(missing_ok=True)
         kept = [record for record in self.records() if record["step"] <= step]
@@ -161,7 +160,7 @@ class Run:
         # A killed process loses events that it had not flushed, so they are written anew from the records.
         for old in self.directory.glob("events.out.tfevents.*"):
             old.unlink()
-        self._events = events.summary_writer(self.directory)
+        self._events = EventFile(self.directory)
         for record in kept:
             self._show(**record)
 
@@ -178,12 +177,31 @@ class Run:
     def _show(self, step: int, **record: Any) -> None:
         if self._events is None:
             return
+        scalars = {name: value for name, value in record.items() if not isinstance(value, list)}
         for name, value in record.items():
-            if not isinstance(value, list):
-                self._events.add_scalar(name, value, step)
-            elif len(value) == self.config.num_seeds and not isinstance(value[0], list):
-                for seed, of_seed in zip(self.config.seeds, value, strict=True):
-                    self._events.add_scalar(f"{name}/seed{seed}", of_seed, step)
+            if isinstance(value, list) and len(value) == self.config.num_seeds and not isinstance(value[0], list):
+                of_seeds = zip(self.config.seeds, value, strict=True)
+                scalars |= {f"{name}/seed{seed}": of_seed for seed, of_seed in of_seeds}
+        self._events.add(step, {name: value for name, value in scalars.items() if value is not None})
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Within the block, an error of the file system, as a full disk or a folder that is gone, is a UserError."""
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"The run folder {self.directory} can't be written to ({error.strerror or error}); put that right, and "
+                "continue with the same flags and --resume: what was saved is untouched."
+            ) from error
+
+    def require_folder(self) -> None:
+        """Look whether the folder is still there: files that are open hide that it is gone.
+
+        Raises:
+          OSError: it is not.
+        """
+        from_first_process(lambda: (self.directory / "config.json").stat() and None)
 
     def open_test(self, selected_steps: list[int]) -> None:
         """Write down that the test set is opened, and for the weights of which steps: once, in an honest run."""
@@ -224,24 +242,3 @@ class Run:
             return
         with jax.profiler.trace(self.directory / "profile"):
             yield
-
-
-def name_latest(experiment: str, directory: Path) -> None:
-    """Let runs/<experiment>/latest point to a folder that lies beside it; others stay unnamed."""
-    if directory.parent == RUNS.absolute() / experiment:
-        link = directory.parent / f".latest-{os.getpid()}"
-        link.unlink(missing_ok=True)
-        link.symlink_to(directory.name)
-        link.replace(directory.parent / "latest")
-
-
-def choose_directory(experiment: str, config: RunConfig) -> Path:
-    """The folder that the flags name, by default a new one, or the latest where a run is resumed."""
-    if config.run_dir is not None:
-        return absolute(config.run_dir)
-    folder, seeds = RUNS.absolute() / experiment, config.seeds
-    if config.resume:
-        return (folder / "latest").resolve()
-    now = datetime.datetime.now(datetime.UTC)
-    name = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
-    return folder / f"{now:%Y-%m-%dT%H-%M-%S.%f}Z-{name}"

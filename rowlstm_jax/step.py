@@ -61,16 +61,20 @@ class Reading:
     augmentation: Affine | None = None
 
 
-def init_state(recipe: Recipe, inputs: jax.Array, seed: jax.Array | int) -> TrainState:
-    """The state before the first step, a function of the seed alone.
+def init_state(
+    recipe: Recipe, inputs: jax.Array, seed: jax.Array | int, params: chex.ArrayTree | None = None
+) -> TrainState:
+    """The state before the first step, a function of the seed alone, unless weights are given.
 
     Args:
       recipe: model, optimiser and loss.
       inputs: an example batch [1, T, F]; only its shape and dtype matter.
       seed: 0 or more.
+      params: of the model, to start from instead of its initial ones.
     """
     params_key, steps_key = jax.random.split(jax.random.key(seed))
-    params = recipe.model.init(params_key, inputs)["params"]
+    if params is None:
+        params = recipe.model.init(params_key, inputs)["params"]
     state = TrainState.create(
         apply_fn=recipe.model.apply,
         params=params,

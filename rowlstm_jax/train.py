@@ -18,10 +18,13 @@ from rowlstm_jax.data import Examples, Splits
 from rowlstm_jax.data.order import batch_indices
 from rowlstm_jax.devices import largest_of_all, make_mesh
 from rowlstm_jax.evaluate import Evaluation
+from rowlstm_jax.metrics import Metrics
 from rowlstm_jax.programs import Programs
 from rowlstm_jax.progress import Progress
-from rowlstm_jax.recipe import evaluation_params
-from rowlstm_jax.records import Record, by_seed, log_line, require_finite, training_record
+from rowlstm_jax.recipe import evaluation_params, skipped
+from rowlstm_jax.recompilation import CompilationWatch, watch_compilation
+from rowlstm_jax.records import Record, by_seed, log_line, require_few_skipped, require_finite, training_record
+from rowlstm_jax.resume import begin
 from rowlstm_jax.run import Run
 from rowlstm_jax.seeds import Seeds
 from rowlstm_jax.sequences import order_index, read
@@ -75,11 +78,8 @@ def fit(run: Run, data: Splits) -> Fitted:
         raise ValueError("A recipe with patience needs a protocol that selects the best evaluated step.")
     seeds = Seeds(config.num_seeds, make_mesh(config.batch_size, config.devices, config.num_seeds))
     console.show_devices(seeds.mesh, config.batch_size, config.num_seeds)
-    with contextlib.ExitStack() as stack:
+    with run.writing(), contextlib.ExitStack() as stack:
         received = stack.enter_context(stop_signals())
-        if not config.resume:
-            run.claim()
-        checkpoints = stack.enter_context(Checkpoints(run.directory / "checkpoints"))
         with run.phase("compile"):
             index = order_index(run.protocol.order, *data.train.images.shape[1:])
             programs = Programs(
@@ -93,9 +93,15 @@ def fit(run: Run, data: Splits) -> Fitted:
                 measure_memory=config.memory_health,
             )
         with run.phase("checkpoint"):
-            first_step, progress = _begin(run, programs, checkpoints)
+            first_step, progress, about = begin(run, programs, data)
+            checkpoints = stack.enter_context(Checkpoints(run.directory / "checkpoints", about))
+            if config.from_checkpoint and not first_step:  # the other run may go on, and its weights change
+                checkpoints.save(0, progress)
+        with run.phase("compile"):
+            programs.compile()
         console.show_parameters(progress.state.params)
-        step, progress = _Loop(run, programs, checkpoints, data, received).train(first_step, progress)
+        watch = stack.enter_context(watch_compilation()) if config.strict_compile else None
+        step, progress = _Loop(run, programs, checkpoints, data, received, watch).train(first_step, progress)
     params, selected = _evaluated(progress), [step] * config.num_seeds
     if progress.scores is not None:
         params, selected = progress.best, jax.device_get(progress.scores.step).tolist()
@@ -103,24 +109,6 @@ def fit(run: Run, data: Splits) -> Fitted:
     with run.phase("validation"):
         validation = evaluate(data.validation) if len(data.validation) else None
     return Fitted(params, selected, step, step - first_step, evaluate, validation)
-
-
-def _begin(run: Run, programs: Programs, checkpoints: Checkpoints) -> tuple[int, Progress]:
-    """The step that has been taken, and the progress, as saved or as the seeds say; begins the run's files."""
-    step = checkpoints.latest_step
-    if (step or 0) > run.config.steps:
-        raise UserError(f"--steps is {run.config.steps}, but {run.directory} has taken {step} already; ask for more.")
-    if step is not None:
-        progress = checkpoints.restore(step, programs.shapes)
-        run.begin(step)
-        tqdm.write(f"Resumed from step {step}.")
-        return step, progress
-    if (run.directory / "summary.json").exists():
-        raise UserError(f"The run in {run.directory} was finished, but its checkpoints are gone; start a new one.")
-    run.begin(0)
-    if run.config.resume:
-        tqdm.write("The run has no checkpoint yet: it starts from step 0.")
-    return 0, programs.begin(np.array(run.config.seeds, np.uint32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +120,7 @@ class _Loop:
     checkpoints: Checkpoints
     data: Splits
     signals: list[int]
+    watch: CompilationWatch | None
 
     def train(self, step: int, progress: Progress) -> tuple[int, Progress]:
         """Train to the last step, or until every seed has stopped."""
@@ -157,23 +146,34 @@ class _Loop:
                     after_update = jax.device_get(after_update)
                 bar.update(stop - step)
                 step = stop
-                require_finite(config.seeds, step, sums, after_update, self._what_is_kept())
-                record = {}
-                if _due(config, step, config.log_every):
-                    record = training_record(step * config.batch_size, sums, after_update) | self._health(
-                        progress, indices[:, -1]
-                    )
-                    progress = progress.replace(metrics=programs.zero_metrics())
-                if _due(config, step, config.eval_every):
-                    progress, validation = self._validate(step, progress)
-                    record |= validation
+                self._require_finite(step, progress, sums, after_update)
+                run.require_folder()
+                progress, record = self._record(step, progress, sums, after_update, indices[:, -1])
                 if record:
                     run.log(step, record)
                     bar.write(log_line(step, config.steps, record))
                 if _due(config, step, config.eval_every) or step % config.checkpoint_every == 0:
                     with run.phase("checkpoint"):
                         self.checkpoints.save(step, progress)
+                if self.watch is not None:
+                    self.watch.forbid()
         return step, progress
+
+    def _record(
+        self, step: int, progress: Progress, sums: Metrics, after_update: Metrics, last_batch: np.ndarray
+    ) -> tuple[Progress, Record]:
+        """What is to be written down at a step, if anything, and the progress after that."""
+        record, config = {}, self.run.config
+        if _due(config, step, config.log_every):
+            record = training_record(step * config.batch_size, sums, after_update)
+            record |= self._health(progress, last_batch)
+            if config.on_nonfinite == "skip":
+                record["skipped_steps"] = by_seed(skipped(progress.state.opt_state)[1])
+            progress = progress.replace(metrics=self.programs.zero_metrics())
+        if _due(config, step, config.eval_every):
+            progress, validation = self._validate(step, progress)
+            record |= validation
+        return progress, record
 
     def _health(self, progress: Progress, indices: np.ndarray) -> Record:
         if not self.run.config.memory_health:
@@ -197,19 +197,21 @@ class _Loop:
     def _stop_if_asked(self, step: int, progress: Progress) -> None:
         if signum := largest_of_all(self.signals[0] if self.signals else 0):
             self.checkpoints.save(step, progress)
+            self.checkpoints.wait()
             raise InterruptedRun(
                 f"Stopped at step {step} of {self.run.config.steps}; its state is saved. "
                 f"Continue with the same flags and --resume --run-dir {self.run.directory}",
                 signum,
             )
 
-    def _what_is_kept(self) -> str:
+    def _require_finite(self, step: int, progress: Progress, sums: Metrics, after_update: Metrics) -> None:
         saved = self.checkpoints.latest_step
-        return (
-            f"The checkpoint of step {saved} is kept in {self.run.directory}."
-            if saved
-            else "No checkpoint was saved yet."
-        )
+        kept = f"The checkpoint of step {saved} is kept in {self.run.directory}."
+        kept = kept if saved else "No checkpoint was saved yet."
+        if self.run.config.on_nonfinite == "halt":
+            require_finite(self.run.config.seeds, step, sums, after_update, kept)
+        else:
+            require_few_skipped(self.run.config.seeds, step, skipped(progress.state.opt_state)[0], kept)
 
 
 def _evaluated(progress: Progress) -> chex.ArrayTree:

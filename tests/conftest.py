@@ -75,7 +75,9 @@ def make_run(tmp_path: Path, tiny_model: SequenceClassifier) -> Callable[..., Ru
     """A run of the tiny model with Adam; other keywords are fields of its config."""
 
     def make(folder: str = "run", protocol: Protocol = PROTOCOL, recipe: Recipe | None = None, **fields) -> Run:
-        config = RunConfig(steps=12, batch_size=4, log_every=3, eval_every=5, devices=2, run_dir=tmp_path / folder)
+        config = RunConfig(
+            steps=12, batch_size=4, log_every=3, eval_every=5, devices=2, run_dir=tmp_path / folder, strict_compile=True
+        )
         config = dataclasses.replace(config, **fields)
         return Run("tiny", config, protocol, recipe or Recipe(tiny_model, optax.adam(1e-2)))
 

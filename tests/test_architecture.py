@@ -14,12 +14,14 @@ SOURCES = sorted([*ROOT.glob("rowlstm_jax/**/*.py"), *ROOT.glob("experiments/**/
 # Each module may import those on lower levels; a package is one room.
 LEVELS = [
     {"config"},
-    {"augment", "cells", "data", "describe", "devices", "events", "files", "metrics", "permutations", "plots", "recipe"}
-    | {"recurrence", "signals", "statistics"},
-    {"console", "checkpoint", "costs", "environment", "insight", "model", "records", "seeds", "sequences"},
-    {"protocols", "results", "step"},
-    {"comparison", "evaluate", "progress", "run"},
-    {"programs"},
+    {"augment", "cells", "data", "describe", "devices", "events", "files", "folder", "metrics", "permutations", "plots"}
+    | {"recipe", "recompilation", "recurrence", "signals", "statistics"},
+    {"console", "costs", "environment", "insight", "lock", "manifest", "model", "records", "seeds", "sequences"},
+    {"checkpoint", "protocols", "results", "step"},
+    {"comparison", "evaluate", "progress"},
+    {"identity", "programs"},
+    {"run"},
+    {"resume"},
     {"train"},
     {"cli", "report"},
     {"grid"},

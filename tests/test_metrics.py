@@ -33,10 +33,10 @@ def test_merging_parts_gives_the_metrics_of_the_whole():
 
 
 @pytest.mark.parametrize(("norm", "nonfinite"), [(1.5, 0), (np.inf, 1), (np.nan, 1)])
-def test_a_step_counts_its_gradient_norm_and_whether_it_was_finite(norm, nonfinite):
-    metrics = Metrics.zeros().of_step(jnp.float32(norm))
-    np.testing.assert_equal(np.asarray(metrics.gradient_norm), np.float32(norm))
-    assert (metrics.steps, metrics.nonfinite) == (1, nonfinite)
+def test_a_step_counts_its_gradient_norm_or_only_that_it_was_not_finite(norm, nonfinite):
+    metrics = Metrics.zeros().replace(examples=jnp.int32(4)).of_step(jnp.float32(norm))
+    assert metrics.gradient_norm == (0 if nonfinite else norm)
+    assert (metrics.steps, metrics.examples, metrics.nonfinite) == (1 - nonfinite, 4 * (1 - nonfinite), nonfinite)
 
 
 @pytest.mark.parametrize(("correct", "examples"), [(0, 5), (124, 128), (9_688, 10_000), (7, 7)])

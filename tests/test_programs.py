@@ -26,7 +26,7 @@ SHIFTED = Reading(lambda images: images, Affine(shift=2, rotation=0.2))
 def compiled(train, model=PLAIN, reading=SHIFTED, *, batch_size=B, devices=1, num_seeds=1, one_by_one=None, **options):
     optimizer = optax.chain(optax.adam(1e-2), average_weights(0.9))
     seeds = Seeds(num_seeds, make_mesh(batch_size, devices, num_seeds), one_by_one)
-    return Programs(Recipe(model, optimizer), reading, train, batch_size, STEPS, seeds, **options)
+    return Programs(Recipe(model, optimizer), reading, train, batch_size, STEPS, seeds, **options).compile()
 
 
 def batches(train, seeds, batch_size=B, count=STEPS):
@@ -156,7 +156,7 @@ def test_each_seed_keeps_its_own_best_weights_and_stops_for_itself(tiny_data, de
     optimizer = optax.sgd(1e-2)
     seeds = Seeds(2, make_mesh(B, devices, 2))
     recipe = Recipe(PLAIN, optimizer, patience=2)
-    programs = Programs(recipe, SHIFTED, tiny_data.train, B, STEPS, seeds, select_best=True)
+    programs = Programs(recipe, SHIFTED, tiny_data.train, B, STEPS, seeds, select_best=True).compile()
     progress = programs.begin(np.array([0, 1], np.uint32))
     leaf = jax.tree.leaves(progress.state.params)[0]
 

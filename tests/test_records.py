@@ -44,10 +44,11 @@ def test_the_line_of_one_seed_says_nothing_of_seeds():
 
 
 def test_which_seeds_stopped_being_finite_is_said():
-    sums, after = metrics(nonfinite=[0, 3]), metrics(loss=[1.0, np.nan])
-    with pytest.raises(NonFiniteError, match=r"finite after step 7 of seed 6; lower .* Kept\.$"):
+    sums = metrics(nonfinite=[0, 3], steps=[5, 2], gradient_norm=[1.0, 9.0])
+    after = metrics(loss=[1.0, np.nan])
+    with pytest.raises(NonFiniteError, match=r"after step 7 of seed 6, where its norm was 4.5 on average; .* Kept\.$"):
         require_finite(range(5, 7), 10, sums, after, "Kept.")
     both = metrics(nonfinite=[1, 3])
-    with pytest.raises(NonFiniteError, match=r"after step 9 of seed 5 and after step 7 of seed 6;"):
+    with pytest.raises(NonFiniteError, match=r"after step 9 of seed 5 and after step 7 of seed 6; lower"):
         require_finite(range(5, 7), 10, both, after, "")
     require_finite(range(5, 7), 10, metrics(), metrics(loss=[1.0, 2.0]), "")

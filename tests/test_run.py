@@ -7,7 +7,7 @@ import optax
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from rowlstm_jax import run as run_module
+from rowlstm_jax import folder
 from rowlstm_jax.cells import BasicLSTMCell
 from rowlstm_jax.config import UserError
 from rowlstm_jax.recipe import Recipe
@@ -16,7 +16,6 @@ from rowlstm_jax.run import Run
 
 def test_a_run_writes_its_config_and_its_records(make_run):
     with make_run(seed=3) as run:
-        run.claim()
         run.begin(0)
         run.log(10, {"loss": 0.5})
         run.log(20, {"loss": 0.25, "validation_accuracy": 1.0})
@@ -44,14 +43,12 @@ def read_events(path):
 
 def test_beginning_at_a_step_cuts_off_later_and_unfinished_records(make_run):
     with make_run() as run:
-        run.claim()
         run.begin(0)
         for step in (1, 2, 3):
             run.log(step, {"loss": float(step)})
     with (run.directory / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
     with make_run(resume=True) as run:
-        run.claim()
         run.begin(2)
         run.log(3, {"loss": 30.0})
     expected = [(1, 1.0), (2, 2.0), (3, 30.0)]
@@ -62,15 +59,15 @@ def test_beginning_at_a_step_cuts_off_later_and_unfinished_records(make_run):
 
 def test_a_damaged_record_is_named(make_run):
     with make_run() as run:
-        run.claim()
+        run.begin(0)
     (run.directory / "metrics.jsonl").write_text('{"step": 1}\n{"st\n{"step": 3}\n')
     with pytest.raises(UserError, match=r"metrics\.jsonl is damaged"), make_run(resume=True) as run:
         run.begin(3)
 
 
-def test_a_run_that_only_claimed_its_folder_can_be_resumed(make_run):
+def test_a_run_that_only_began_can_be_resumed(make_run):
     with make_run() as run:
-        run.claim()
+        run.begin(0)
     with make_run(resume=True) as run:
         run.begin(0)
 
@@ -79,13 +76,13 @@ def test_what_a_killed_start_left_does_not_count(make_run):
     with make_run() as run:
         (run.directory / ".config.json.123").touch()
     with make_run() as run:
-        run.claim()
+        run.begin(0)
 
 
 def test_two_processes_cannot_use_one_folder(make_run):
     with make_run() as first:
-        first.claim()
-        with pytest.raises(UserError, match=r"Another process is using .*run; choose another --run-dir"):
+        first.begin(0)
+        with pytest.raises(UserError, match=rf"Process {os.getpid()} on .* is using .*run; wait for its end"):
             make_run(resume=True).__enter__()
     with make_run(resume=True):
         pass
@@ -93,10 +90,9 @@ def test_two_processes_cannot_use_one_folder(make_run):
 
 def test_continuing_removes_a_summary_of_fewer_steps(make_run):
     with make_run() as run:
-        run.claim()
+        run.begin(0)
     (run.directory / "summary.json").touch()
     with make_run(resume=True) as run:
-        run.claim()
         run.begin(0)
     assert not (run.directory / "summary.json").exists()
 
@@ -108,11 +104,10 @@ def test_a_folder_in_which_nothing_began_is_removed(make_run):
 
 
 def test_by_default_each_run_has_its_own_folder_and_latest_points_to_the_newest(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(folder, "RUNS", tmp_path / "runs")
     folders = []
     for _ in range(2):
         with make_run(run_dir=None, seed=5) as run:
-            run.claim()
             run.begin(0)
         folders.append(run.directory)
     assert folders[0] != folders[1]
@@ -124,7 +119,6 @@ def test_by_default_each_run_has_its_own_folder_and_latest_points_to_the_newest(
 
 def test_a_folder_that_is_not_empty_is_refused(make_run):
     with make_run() as run:
-        run.claim()
         run.begin(0)
     with pytest.raises(UserError, match="not an empty folder; choose another --run-dir, or add --resume"):
         make_run().__enter__()
@@ -155,7 +149,6 @@ def test_resuming_nothing_is_refused(make_run):
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"identity": 3}', "\x00"])
 def test_a_damaged_config_is_named(make_run, content):
     with make_run() as run:
-        run.claim()
         run.begin(0)
     (run.directory / "config.json").write_text(content)
     with pytest.raises(UserError, match=r"config\.json can't be read as a run's config"):
@@ -164,7 +157,6 @@ def test_a_damaged_config_is_named(make_run, content):
 
 def test_resuming_with_other_settings_shows_the_difference(make_run, tiny_model):
     with make_run() as run:
-        run.claim()
         run.begin(0)
     with pytest.raises(UserError, match=r"seed was 0 and is now 1; batch_size was 4 and is now 8"):
         make_run(seed=1, batch_size=8, resume=True).__enter__()
@@ -177,10 +169,8 @@ def test_resuming_with_other_settings_shows_the_difference(make_run, tiny_model)
 
 def test_where_a_run_lives_and_how_often_it_reports_may_change(make_run, tmp_path):
     with make_run() as run:
-        run.claim()
         run.begin(0)
     with make_run(resume=True, steps=99, log_every=1, checkpoint_every=7, data_dir=tmp_path) as run:
-        run.claim()
         run.begin(0)
     assert json.loads((run.directory / "config.json").read_text())["config"]["steps"] == 99
 
@@ -191,7 +181,7 @@ def test_a_schedule_that_depends_on_the_steps_is_part_of_a_run(make_run, tiny_mo
 
     first, more = make_run(), make_run(resume=True, steps=20)
     with Run("tiny", first.config, first.protocol, Recipe(tiny_model, schedule(12))) as run:
-        run.claim()
+        run.begin(0)
     with pytest.raises(UserError, match=r"optimizer.steps was 12 and is now 20"):
         Run("tiny", more.config, more.protocol, Recipe(tiny_model, schedule(20))).__enter__()
 
@@ -202,8 +192,8 @@ def test_writing_events_does_not_import_torch(tmp_path):
     program = f"""
 import sys; sys.path.insert(0, {str(tmp_path)!r})
 from pathlib import Path
-from rowlstm_jax.events import summary_writer
-summary_writer(Path({str(tmp_path)!r})).close()
+from rowlstm_jax.events import EventFile
+EventFile(Path({str(tmp_path)!r})).close()
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)

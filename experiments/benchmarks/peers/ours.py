@@ -39,7 +39,7 @@ class Ours:
             batch_size,
             STEPS_PER_DISPATCH,
             Seeds(1, make_mesh(batch_size, devices)),
-        )
+        ).compile()
         progress = self._programs.begin(np.zeros(1, np.uint32))
         params = {
             "layer_0_forward": {"kernel": problem.kernel, "bias": problem.bias},

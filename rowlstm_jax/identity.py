@@ -1,0 +1,87 @@
+"""What a run is, as JSON values, and what it must have in common with the run that it resumes."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from rowlstm_jax import manifest
+from rowlstm_jax.config import FREE_ON_RESUME, RunConfig, UserError, differences, to_json
+from rowlstm_jax.describe import describe
+from rowlstm_jax.model import WAYS_TO_COMPUTE
+from rowlstm_jax.progress import begin
+from rowlstm_jax.protocols import Protocol
+from rowlstm_jax.recipe import Recipe
+from rowlstm_jax.sequences import order_index
+
+# What says how weights are updated, and not which weights there are.
+OF_THE_OPTIMIZER = ("learning_rate", "on_nonfinite", "recipe.optimizer")
+
+
+def identity(experiment: str, config: RunConfig, protocol: Protocol, recipe: Recipe) -> dict[str, Any]:
+    """All that decides what a run computes: experiment, flags, protocol, and the parts of its recipe, by name."""
+    flags = {name: value for name, value in to_json(config).items() if name not in FREE_ON_RESUME}
+    fields = {f"protocol.{name}": value for name, value in protocol.fields().items()}
+    ways = {f"recipe.model.{name}" for name in WAYS_TO_COMPUTE}
+    parts = {name: value for name, value in describe(recipe, "recipe").items() if name not in ways}
+    return json.loads(json.dumps({"experiment": experiment, **flags, **fields, **parts}))
+
+
+def without_optimizer(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of an identity that a run keeps whose optimiser is reset.
+
+    Flags that only one script has act through the protocol and the recipe, which stand there by themselves.
+    """
+    flags = {field.name for field in dataclasses.fields(RunConfig)} | {"experiment"}
+    return {
+        name: value
+        for name, value in identity.items()
+        if not name.startswith(OF_THE_OPTIMIZER) and (name in flags or name.startswith(("protocol.", "recipe")))
+    }
+
+
+def require_same(where: object, saved: Mapping[str, Any], now: Mapping[str, Any], table: str = "") -> None:
+    """Refuse to resume a run as another one.
+
+    Args:
+      where: the run's folder, or its checkpoint.
+      saved: the identity of the run there.
+      now: that of the present start.
+      table: the arrays that differ, a line each.
+
+    Raises:
+      UserError: the two differ; the message shows how, and which flags would help.
+    """
+    different = differences(dict(saved), dict(now))
+    if not different and not table:
+        return
+    what = f"with other settings: {'; '.join(different)}" if different else "by this program, whose arrays are others"
+    arrays = f"\nArrays, as they are saved and as they are needed:\n{table}" if table else ""
+    reset = "add --reset-optimizer, which keeps the weights and starts the optimiser anew, "
+    of_it = all("  state/opt_state/" in row for row in table.splitlines())
+    only_optimizer = of_it and without_optimizer(saved) == without_optimizer(now)
+    raise UserError(
+        f"The run in {where} can't be resumed {what}.{arrays}\nStart with the saved settings, "
+        f"{reset * only_optimizer}or without --resume in another --run-dir, where --from-checkpoint takes the weights "
+        "of a run of the same model."
+    )
+
+
+def different_arrays(checkpoints: Path, protocol: Protocol, recipe: Recipe, num_seeds: int) -> str:
+    """How the arrays of a folder's newest good checkpoint differ from those of a program; empty if they do not."""
+    for step in manifest.steps(checkpoints):
+        try:
+            saved = manifest.read(checkpoints / str(step))
+        except manifest.DamagedError:
+            continue
+        index = order_index(protocol.order, *saved.about["image_shape"])
+        inputs = jax.ShapeDtypeStruct((1, *index.shape), np.float32)
+        best = protocol.selection == "best_validation"
+        seeds = np.zeros(num_seeds, np.uint32)
+        now = jax.eval_shape(lambda seeds: begin(recipe, inputs, seeds, select_best=best), seeds)  # noqa: B023
+        return manifest.differences(saved.leaves, manifest.named(now))
+    return ""

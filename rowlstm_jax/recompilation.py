@@ -1,0 +1,49 @@
+"""Compilation where none is due: found by JAX's own log of it, and made an error."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+LOGGER = "jax._src.interpreters.pxla"  # where JAX says "Compiling <function> with global shapes and types <shapes>"
+
+
+class RecompilationError(Exception):
+    """Something was compiled after warm-up. A mistake in the code, so it keeps its traceback, which shows where."""
+
+
+class CompilationWatch(logging.Handler):
+    """Takes down what is compiled, and for which shapes; once `forbid` was called, raises a `RecompilationError`."""
+
+    def __init__(self):
+        super().__init__(logging.DEBUG)
+        self._seen: dict[str, list[str]] = {}
+        self._forbidden = False
+
+    def forbid(self) -> None:
+        """Warm-up is over."""
+        self._forbidden = True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called by JAX's logger before anything is compiled."""
+        if not record.msg.startswith("Compiling") or not record.args:
+            return
+        name, shapes = map(str, tuple(record.args)[:2])
+        before = self._seen.setdefault(name, [])
+        if self._forbidden:
+            earlier = f"before it was for {'; for '.join(before)}" if before else "it was not before"
+            raise RecompilationError(f"{name} was compiled after the first steps, for {shapes}; {earlier}.")
+        before.append(shapes)
+
+
+@contextlib.contextmanager
+def watch_compilation() -> Iterator[CompilationWatch]:
+    """Within the block, take down what JAX compiles."""
+    watch, logger = CompilationWatch(), logging.getLogger(LOGGER)
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(watch)
+    try:
+        yield watch
+    finally:
+        logger.removeHandler(watch)
+        logger.setLevel(level)

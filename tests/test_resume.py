@@ -1,0 +1,182 @@
+"""Where a run begins: from good, damaged, foreign and missing checkpoints, and from the weights of another run."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rowlstm_jax.cells import BasicLSTMCell
+from rowlstm_jax.config import RunConfig, UserError
+from rowlstm_jax.data import Splits
+from rowlstm_jax.manifest import Leaf
+from rowlstm_jax.model import SequenceClassifier
+from rowlstm_jax.protocols import Protocol
+from rowlstm_jax.recipe import Recipe
+from rowlstm_jax.run import Run
+from rowlstm_jax.train import Fitted, fit
+from tests.test_checkpoint import arrays, flip, sign
+
+MODEL = SequenceClassifier(BasicLSTMCell(2), num_classes=3)
+PROTOCOL = Protocol("tiny", "mnist", 13, "rows")
+
+
+def make(folder: Path, learning_rate: float = 1e-2, model: SequenceClassifier = MODEL, **fields) -> Run:
+    config = RunConfig(steps=10, batch_size=4, log_every=5, eval_every=5, devices=1, run_dir=folder)
+    config = dataclasses.replace(config, learning_rate=learning_rate, strict_compile=True, **fields)
+    return Run("tiny", config, PROTOCOL, Recipe(model, optax.adam(learning_rate)))
+
+
+def train(run: Run, data: Splits) -> Fitted:
+    with run:
+        return fit(run, data)
+
+
+def leaves(folder: Path) -> dict[str, str]:
+    """The SHA-256 of all arrays of a run's newest checkpoint."""
+    step = max(int(path.name) for path in (folder / "checkpoints").iterdir() if path.name.isdecimal())
+    manifest = json.loads((folder / "checkpoints" / str(step) / "manifest.json").read_text())
+    return {name: leaf["sha256"] for name, leaf in manifest["leaves"].items()}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_data) -> Path:
+    """A run of ten steps, with checkpoints of the steps 5 and 10."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train(make(folder), tiny_data)
+    return folder
+
+
+@pytest.fixture
+def run_dir(trained, tmp_path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def about(step: Path, change: Callable[[dict], object]) -> None:
+    sign(step, lambda content: change(content["about"]))
+
+
+def test_a_damaged_checkpoint_costs_steps_and_no_bits(run_dir, trained, tiny_data, capsys):
+    flip(arrays(run_dir / "checkpoints" / "10"))
+    assert train(make(run_dir, resume=True), tiny_data).steps_taken == 5
+    captured = capsys.readouterr()
+    assert "warning: The checkpoint of step 10 is damaged (" in captured.err
+    assert "Resumed from step 5.\n" in captured.out
+    assert leaves(run_dir) == leaves(trained)
+    assert (run_dir / "metrics.jsonl").read_bytes() == (trained / "metrics.jsonl").read_bytes()
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_or_gone_does_not_begin_anew(run_dir, tiny_data):
+    metrics = (run_dir / "metrics.jsonl").read_bytes()
+    for step in ("5", "10"):
+        flip(arrays(run_dir / "checkpoints" / step))
+    with pytest.raises(UserError, match=r"No checkpoint in .* is good; put back .*\n  step 10: .*\n  step 5: "):
+        train(make(run_dir, resume=True), tiny_data)
+    shutil.rmtree(run_dir / "checkpoints")
+    with pytest.raises(UserError, match="its checkpoints are gone; put them back"):
+        train(make(run_dir, resume=True), tiny_data)
+    assert (run_dir / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_a_checkpoint_of_another_run_or_of_other_data_is_refused(run_dir, tiny_data):
+    about(run_dir / "checkpoints" / "10", lambda about: about["identity"].update(seed=7))
+    with pytest.raises(UserError, match="checkpoints can't be resumed with other settings: seed was 7 and is now 0"):
+        train(make(run_dir, resume=True), tiny_data)
+    about(run_dir / "checkpoints" / "10", lambda about: about["identity"].update(seed=0))
+    other = dataclasses.replace(tiny_data, sha256="1" * 64)
+    with pytest.raises(UserError, match=r"has read tiny with SHA-256 000.*, and there is tiny with SHA-256 111"):
+        train(make(run_dir, resume=True), other)
+    assert train(make(run_dir, resume=True), tiny_data).steps_taken == 0
+
+
+def test_other_versions_or_devices_are_said(run_dir, tiny_data, capsys):
+    about(run_dir / "checkpoints" / "10", lambda about: about["environment"]["versions"].update(jax="0.1"))
+    train(make(run_dir, resume=True), tiny_data)
+    assert (
+        f"Resumed from step 10. It was saved with jax 0.1 (now {jax.__version__}): from here on its bits may be others."
+    ) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("model", "rows"),
+    [
+        (
+            MODEL.clone(cell=BasicLSTMCell(3)),
+            [r"changed  state/params/layer_0_forward/kernel +float32 \[1, 9, 8\] -> float32 \[1, 10, 12\]"],
+        ),
+        (
+            MODEL.clone(num_layers=2),
+            [r"missing  state/params/layer_1_forward/bias +float32 \[1, 8\]", r"missing  state/opt_state/0/mu/layer_1"],
+        ),
+        (MODEL.clone(param_dtype=jnp.bfloat16), [r"changed  state/params/readout/bias .*bfloat16 \[1, 3\]"]),
+    ],
+    ids=["shape", "tree", "dtype"],
+)
+def test_another_model_is_refused_with_a_table_of_its_arrays(run_dir, model, rows):
+    with pytest.raises(UserError, match=r"can't be resumed with other settings: recipe\.model") as error:
+        make(run_dir, model=model, resume=True).__enter__()
+    for row in rows:
+        assert pytest.RaisesExc(UserError, match=row).matches(error.value), str(error.value)
+    assert "--from-checkpoint takes the weights" in str(error.value)
+    assert "--reset-optimizer" not in str(error.value)
+
+
+def test_arrays_that_no_setting_tells_apart_are_told_by_name(run_dir, tiny_data):
+    sign(
+        run_dir / "checkpoints" / "10", lambda content: content["leaves"]["state/params/readout/bias"].update(shape=[1])
+    )
+    with pytest.raises(
+        UserError, match=r"(?s)by this program.*\n  changed  state/params/readout/bias  float32 \[1\] -> "
+    ):
+        train(make(run_dir, resume=True), tiny_data)
+
+
+def test_an_optimiser_is_reset_once_and_only_if_asked(run_dir, tiny_data, capsys):
+    with pytest.raises(
+        UserError, match=r"(?s)learning_rate was 0.01 and is now 0.1; .*add --reset-optimizer, which keeps"
+    ):
+        make(run_dir, 0.1, resume=True).__enter__()
+    weights = leaves(run_dir)["state/params/readout/bias"]
+    train(make(run_dir, 0.1, resume=True, reset_optimizer=True, steps=10), tiny_data)
+    assert leaves(run_dir)["state/params/readout/bias"] == weights, "no step was taken"
+    first = make(run_dir, 0.1, resume=True, reset_optimizer=True, steps=15)
+    train(first, tiny_data)
+    assert "Resumed from step 10, its optimiser anew.\n" in capsys.readouterr().out
+    assert leaves(run_dir)["state/opt_state/0/count"] == Leaf.of(np.array([5], np.int32)).sha256
+    # A job that is started again with the same flags goes on.
+    train(make(run_dir, 0.1, resume=True, reset_optimizer=True, steps=20), tiny_data)
+    assert "Resumed from step 15.\n" in capsys.readouterr().out
+    train(make(run_dir, 0.1, resume=True, steps=21), tiny_data)
+    with pytest.raises(UserError, match="seed was 0 and is now 1"):
+        make(run_dir, 0.1, resume=True, reset_optimizer=True, seed=1).__enter__()
+
+
+def test_a_run_may_start_from_the_weights_of_another(trained, tmp_path, tiny_data, capsys):
+    run = make(tmp_path / "fine", 1e-3, seed=5, from_checkpoint=trained, steps=1)
+    train(run, tiny_data)
+    assert f"Weights from step 10 of {trained}." in capsys.readouterr().out
+    of_step_0 = json.loads((run.directory / "checkpoints" / "0" / "manifest.json").read_text())["leaves"]
+    before = leaves(trained)
+    for name in before:
+        same = of_step_0[name]["sha256"] == before[name]
+        assert same == name.startswith("state/params/") or "bias" in name or name.startswith("metrics"), name
+    # Killed and resumed, it needs the other run no more.
+    resumed = make(tmp_path / "fine", 1e-3, seed=5, from_checkpoint=trained, steps=2, resume=True)
+    assert train(resumed, tiny_data).steps_taken == 1
+
+
+def test_weights_that_are_not_there_or_do_not_fit_are_refused_before_anything_is_written(trained, tmp_path, tiny_data):
+    with pytest.raises(UserError, match=r"--from-checkpoint .*nowhere names no folder of a run that has a checkpoint"):
+        train(make(tmp_path / "new", from_checkpoint=tmp_path / "nowhere"), tiny_data)
+    with pytest.raises(
+        UserError, match=r"(?s)another number of seeds.*\n  changed  state/params/readout/bias +float32 \[1, 3"
+    ):
+        train(make(tmp_path / "new", from_checkpoint=trained, num_seeds=2), tiny_data)
+    assert not (tmp_path / "new").exists()
