@@ -19,6 +19,7 @@ from orbax.checkpoint.checkpoint_managers import LatestN
 from rowlstm_jax import console
 from rowlstm_jax.config import UserError
 from rowlstm_jax.devices import fetch, from_first_process, is_first_process, largest_of_all
+from rowlstm_jax.folder import require_room
 from rowlstm_jax.manifest import DamagedError, Leaf, Manifest, named, read, steps
 
 ITEM = "state"  # the folder of a checkpoint that holds its arrays
@@ -38,12 +39,16 @@ class Checkpoints:
           directory: is made if need be.
           about: what `Manifest.about` shall be.
         """
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs the tracebacks of errors that it raises too
+        for logger in ("absl", "concurrent.futures"):  # the tracebacks of errors that Orbax raises too
+            logging.getLogger(logger).setLevel(logging.CRITICAL)
         self._directory, self._about, self._manifest, self._step = directory, about, None, 0
         options = ocp.CheckpointManagerOptions(
             preservation_policy=LatestN(n=2),
             cleanup_tmp_directories=True,
-            async_options=ocp.options.AsyncOptions(post_finalization_callback=self._write_manifest),
+            async_options=ocp.options.AsyncOptions(
+                post_finalization_callback=self._write_manifest,
+                create_directories_asynchronously=False,  # on a read-only disk, that waits for 20 minutes
+            ),
         )
         with self._failing_clearly():
             self._manager = ocp.CheckpointManager(directory, options=options)
@@ -86,6 +91,9 @@ class Checkpoints:
         self._step, self._manifest = step, Manifest(step, leaves, self._about)
         args = ocp.args.Composite(**{ITEM: ocp.args.StandardSave(unflatten_dict(arrays, sep="/"))})
         with self._failing_clearly():
+            # Asked first, for where it is not there, Orbax and TensorStore fail loudly.
+            size = sum(array.nbytes for array in arrays.values())
+            from_first_process(lambda: require_room(self._directory, size))
             saved = self._manager.save(step, args=args)
         if not saved:
             raise RuntimeError(f"{self._directory} holds a later step than {step}")

@@ -1,11 +1,12 @@
 """Where the folders of runs lie, and whether one can be written to."""
 
 import datetime
+import errno
 import os
 import shutil
 from pathlib import Path
 
-from rowlstm_jax.config import RunConfig, UserError, absolute
+from rowlstm_jax.config import RunConfig, absolute
 
 RUNS = Path("runs")
 
@@ -38,25 +39,16 @@ def clean(directory: Path) -> None:
             path.unlink()
 
 
-def require_room(directory: Path, size: int) -> None:
-    """Write something, and ask for room for more.
-
-    Args:
-      directory: of a run.
-      size: bytes of a checkpoint; two are kept, and one is under way.
+def require_room(directory: Path, needed: int) -> None:
+    """Write something, and ask whether there is room for so many bytes.
 
     Raises:
-      OSError: the folder can't be written to.
-      UserError: its disk is too full.
+      OSError: the folder can't be written to, or has no room.
     """
     test = directory / f".test.{os.getpid()}"
     try:
         test.write_bytes(bytes(4096))
     finally:
         test.unlink(missing_ok=True)
-    needed, free = 3 * size, shutil.disk_usage(directory).free
-    if needed > free:
-        raise UserError(
-            f"The checkpoints of this run take {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free in "
-            f"{directory}; make room, or choose another --run-dir."
-        )
+    if needed > (free := shutil.disk_usage(directory).free):
+        raise OSError(errno.ENOSPC, f"{needed / 1e6:,.2f} MB are needed, and {free / 1e6:,.2f} MB are free")

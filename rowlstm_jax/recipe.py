@@ -151,7 +151,7 @@ def evaluation_params(params: T, opt_state: Any) -> T:
 
 
 def skipped(opt_state: Any) -> tuple[np.ndarray, np.ndarray]:
-    """How many updates `optax.apply_if_finite`, whose state this is, has refused: last in a row, and in all, [S] each."""
+    """How many updates `optax.apply_if_finite` has refused, by its state: in a row just now, and in all, [S] each."""
     return jax.device_get((opt_state.notfinite_count, opt_state.total_notfinite))
 
 

@@ -44,7 +44,7 @@ def begin(run: Run, programs: Programs, data: Splits) -> tuple[int, Progress, di
     }
     arrays = manifest.named(programs.shapes).values()
     size = sum(array.size * array.dtype.itemsize for array in arrays)
-    from_first_process(lambda: require_room(run.directory, size))
+    from_first_process(lambda: require_room(run.directory, 3 * size))  # two are kept, and one is being written
     if run.config.resume and (begun := _resume(run, programs, about)):
         return begun
     params = _weights(run.config.from_checkpoint, programs) if run.config.from_checkpoint else None

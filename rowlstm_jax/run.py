@@ -95,13 +95,14 @@ class Run:
                 f"The run folder {self.directory} can't be used ({error.strerror}); choose another --run-dir."
             ) from error
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Close the files; remove the folder if nothing was written."""
         if not is_first_process():
             return
         for file in (self._metrics, self._events):
-            if file is not None:
-                file.close()
+            with self.writing() if kind is None else contextlib.suppress(OSError):  # the first error counts
+                if file is not None:
+                    file.close()
         with contextlib.suppress(OSError):
             if self._is_empty():
                 self._lock.remove()
@@ -170,6 +171,7 @@ class Run:
             return
         if self._metrics is None:
             raise RuntimeError("begin() comes before log()")
+        self._look()
         self._metrics.write(json.dumps({"step": step, **record}) + "\n")
         self._metrics.flush()
         self._show(step, **record)
@@ -201,7 +203,10 @@ class Run:
         Raises:
           OSError: it is not.
         """
-        from_first_process(lambda: (self.directory / "config.json").stat() and None)
+        from_first_process(self._look)
+
+    def _look(self) -> None:
+        (self.directory / "config.json").stat()
 
     def open_test(self, selected_steps: list[int]) -> None:
         """Write down that the test set is opened, and for the weights of which steps: once, in an honest run."""

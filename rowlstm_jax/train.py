@@ -147,13 +147,13 @@ class _Loop:
                 bar.update(stop - step)
                 step = stop
                 self._require_finite(step, progress, sums, after_update)
-                run.require_folder()
                 progress, record = self._record(step, progress, sums, after_update, indices[:, -1])
                 if record:
                     run.log(step, record)
                     bar.write(log_line(step, config.steps, record))
                 if _due(config, step, config.eval_every) or step % config.checkpoint_every == 0:
                     with run.phase("checkpoint"):
+                        run.require_folder()
                         self.checkpoints.save(step, progress)
                 if self.watch is not None:
                     self.watch.forbid()

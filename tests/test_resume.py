@@ -28,8 +28,10 @@ PROTOCOL = Protocol("tiny", "mnist", 13, "rows")
 
 
 def make(folder: Path, learning_rate: float = 1e-2, model: SequenceClassifier = MODEL, **fields) -> Run:
-    config = RunConfig(steps=10, batch_size=4, log_every=5, eval_every=5, devices=1, run_dir=folder)
-    config = dataclasses.replace(config, learning_rate=learning_rate, strict_compile=True, **fields)
+    config = RunConfig(
+        steps=10, batch_size=4, log_every=5, eval_every=5, devices=1, run_dir=folder, strict_compile=True
+    )
+    config = dataclasses.replace(config, learning_rate=learning_rate, **fields)
     return Run("tiny", config, PROTOCOL, Recipe(model, optax.adam(learning_rate)))
 
 
