@@ -1,0 +1,62 @@
+"""Whether two runs ended in the same bits, and left nothing half written."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorstore
+
+from rowlstm_jax.config import UserError
+
+LOCKS = {".lock", ".owner"}
+
+
+def require(run: Path, other: Path) -> int:
+    """Compare the folders of two finished runs, and say how many arrays were compared.
+
+    Raises:
+      UserError: they differ, or hold temporary files.
+    """
+    for folder in (run, other):
+        if left := leftovers(folder):
+            raise UserError(f"{folder} belongs to a finished run, and still holds temporary files: {', '.join(left)}.")
+    found, expected = contents(run), contents(other)
+    if different := [name for name in {**found, **expected} if found.get(name) != expected.get(name)]:
+        raise UserError(f"{run} and {other} should hold the same bits, and differ in {', '.join(different)}.")
+    return len(found) - 1
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """The records of a finished run and, with their types and shapes, the arrays of its last checkpoint and results."""
+    step = last_step(run)
+    saved = checkpoint_arrays(run / "checkpoints" / str(step) / "state")
+    arrays = {f"checkpoints/{step}/{name}": array for name, array in saved.items()}
+    for file in ("weights.npz", "test.npz"):
+        with np.load(run / file, allow_pickle=False) as stored:
+            arrays |= {f"{file}/{name}": stored[name] for name in stored}
+    bits = {name: f"{array.dtype} {array.shape} ".encode() + array.tobytes() for name, array in arrays.items()}
+    return {"metrics.jsonl": (run / "metrics.jsonl").read_bytes(), **bits}
+
+
+def checkpoint_arrays(state: Path) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint as they lie in its files, whatever devices saved them."""
+    files = {"driver": "ocdbt", "base": f"file://{state}/"}
+    keys = [key.decode() for key in tensorstore.KvStore.open(files).result().list().result()]
+    names = [key.removesuffix("/.zarray") for key in keys if key.endswith("/.zarray")]
+    specs = {name: {"driver": "zarr", "kvstore": {**files, "path": f"{name}/"}} for name in names}
+    return {name: tensorstore.open(spec).result().read().result() for name, spec in specs.items()}
+
+
+def last_step(run: Path) -> int:
+    """The last step that a run has saved; 0 if it has saved none."""
+    return max((int(path.name) for path in (run / "checkpoints").glob("*") if path.name.isdigit()), default=0)
+
+
+def half_saved(run: Path) -> list[Path]:
+    """What checkpoints, finished ones aside, are under way, or were when the run was killed."""
+    return [path for path in (run / "checkpoints").glob("*") if not path.name.isdigit()]
+
+
+def leftovers(run: Path) -> list[str]:
+    """The temporary files and folders in a run's folder."""
+    hidden = [path for path in run.rglob(".*") if path.name not in LOCKS]
+    return sorted({str(path.relative_to(run)) for path in half_saved(run) + hidden})
