@@ -32,6 +32,8 @@ def start(config: StartConfig) -> None:
     folder = config.compilation_cache
     jax.config.update("jax_compilation_cache_dir", str(absolute(folder)) if folder else None)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # every program, however small
+    # XLA splits long sums over its threads: with one a device, and not one a core, the bits do not depend on the cores.
+    os.environ["NPROC"] = str(config.devices or cores())
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", config.devices or cores())
 

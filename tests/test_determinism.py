@@ -95,9 +95,7 @@ def test_the_weights_after_some_steps_are_those_that_they_have_been():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "devices", [pytest.param(1, marks=pytest.mark.xfail(strict=True, reason="XLA splits long sums over threads")), 2]
-)
+@pytest.mark.parametrize("devices", [1, 2])
 def test_a_run_on_one_core_and_one_on_two_compute_the_same_bits(tmp_path, devices):
     if not hasattr(os, "sched_setaffinity") or cores() < 2:
         pytest.skip("needs two cores, and a system that can hold a process to one")

@@ -1,3 +1,5 @@
+import os
+
 import jax
 import numpy as np
 import pytest
@@ -76,8 +78,10 @@ def test_one_process_agrees_with_itself():
 def test_every_core_becomes_a_device_unless_a_number_is_given(monkeypatch, flags, expected):
     settings = {}
     monkeypatch.setattr("jax.config.update", lambda name, value: settings.update({name: value}))
+    monkeypatch.setenv("NPROC", "7")
     start(RunConfig(**flags))
     assert settings["jax_num_cpu_devices"] == expected
+    assert os.environ["NPROC"] == str(expected), "a thread each"
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3")
     settings.clear()
     start(RunConfig(**flags))
