@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import jax
@@ -33,9 +33,18 @@ def start(config: StartConfig) -> None:
     jax.config.update("jax_compilation_cache_dir", str(absolute(folder)) if folder else None)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # every program, however small
     # XLA splits long sums over its threads: with one a device, and not one a core, the bits do not depend on the cores.
-    os.environ["NPROC"] = str(config.devices or cores())
+    os.environ["NPROC"] = str(_devices_used(config))
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", config.devices or cores())
+
+
+def _devices_used(config: StartConfig) -> int:
+    """The devices of this process that `make_mesh` will choose on a CPU, as far as that can be known before."""
+    available = config.devices or cores()
+    if not isinstance(config, RunConfig) or config.distributed:
+        return available
+    each, _ = _split(range(available, 0, -1), 1, config.batch_size, config.num_seeds) or (available, 1)
+    return each
 
 
 def join(config: RunConfig) -> None:
@@ -75,16 +84,25 @@ def make_mesh(batch_size: int, devices: int | None = None, num_seeds: int = 1) -
     available = min(len(jax.local_devices(process)) for process in range(processes))
     if devices is not None and devices > available:
         raise UserError(f"--devices is {devices}, and there are {available} ({jax.default_backend()}); ask for fewer.")
-    for each in range(available, 0, -1) if devices is None else [devices]:
-        total = each * processes
-        for seeds in range(min(total, num_seeds), 0, -1):
-            if total % seeds == num_seeds % seeds == batch_size % (total // seeds) == 0:
-                chosen = [device for process in range(processes) for device in jax.local_devices(process)[:each]]
-                return Mesh(np.array(chosen).reshape(seeds, -1), (SEED, BATCH))
+    candidates = range(available, 0, -1) if devices is None else [devices]
+    if found := _split(candidates, processes, batch_size, num_seeds):
+        each, seeds = found
+        chosen = [device for process in range(processes) for device in jax.local_devices(process)[:each]]
+        return Mesh(np.array(chosen).reshape(seeds, -1), (SEED, BATCH))
     used = devices or 1
     split = f"{used} device{'s' * (used > 1)}" + f" in each of {processes} processes" * (processes > 1)
     several = f" and {num_seeds} seeds" if num_seeds > 1 else ""
     raise UserError(f"A batch of {batch_size}{several} can't be split over {split}; change --batch-size or --devices.")
+
+
+def _split(candidates: Iterable[int], processes: int, batch_size: int, num_seeds: int) -> tuple[int, int] | None:
+    """The first number of devices a process that seeds and batch can be split over, and the parts of the seeds."""
+    for each in candidates:
+        total = each * processes
+        for seeds in range(min(total, num_seeds), 0, -1):
+            if total % seeds == num_seeds % seeds == batch_size % (total // seeds) == 0:
+                return each, seeds
+    return None
 
 
 def place(tree: Any, mesh: Mesh, spec: PartitionSpec = PartitionSpec()) -> Any:  # noqa: B008, it is immutable

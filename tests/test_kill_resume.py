@@ -24,7 +24,7 @@ def finished(run: Path, kernel: np.ndarray) -> None:
     (run / "metrics.jsonl").write_text('{"step": 3, "loss": 0.5}\n')
     np.savez_compressed(run / "weights.npz", kernel=kernel)
     np.savez_compressed(run / "test.npz", predictions=np.arange(4, dtype=np.uint8))
-    with Checkpoints(run / "checkpoints") as checkpoints:
+    with Checkpoints(run / "checkpoints", {}) as checkpoints:
         checkpoints.save(3, {"kernel": kernel, "step": np.int32(3)})
 
 
@@ -37,7 +37,7 @@ def change_a_bit_of_the_checkpoint(run: Path) -> None:
     kernel = np.ones((2, 3), np.float32)
     kernel.view(np.uint32)[1, 2] ^= 1
     shutil.rmtree(run / "checkpoints")
-    with Checkpoints(run / "checkpoints") as checkpoints:
+    with Checkpoints(run / "checkpoints", {}) as checkpoints:
         checkpoints.save(3, {"kernel": kernel, "step": np.int32(3)})
 
 
