@@ -15,20 +15,25 @@ PACKAGES = ("rowlstm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint",
 
 def describe(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """Processor, cores, devices, processes and versions; null for a package that is not installed."""
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
     return {
         "processor": _processor(),
         "cores": cores(),
         "backend": jax.default_backend(),
         "devices": [device.device_kind for device in jax.devices()],
         "processes": jax.process_count(),
-        "versions": {"python": platform.python_version(), **versions},
+        "versions": {"python": platform.python_version(), **versions(packages)},
     }
+
+
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
+    """The version of each package; null for one that is not installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found
 
 
 def _processor() -> str:

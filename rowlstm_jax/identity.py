@@ -2,14 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
 
-from rowlstm_jax import manifest
+from rowlstm_jax import environment, manifest
 from rowlstm_jax.config import FREE_ON_RESUME, RunConfig, UserError, differences, to_json
 from rowlstm_jax.describe import describe
 from rowlstm_jax.model import WAYS_TO_COMPUTE
@@ -17,6 +17,8 @@ from rowlstm_jax.progress import begin
 from rowlstm_jax.protocols import Protocol
 from rowlstm_jax.recipe import Recipe
 from rowlstm_jax.sequences import order_index
+
+BUILD_RECIPES = ("rowlstm_jax", "flax", "optax")  # packages
 
 # What says how weights are updated, and not which weights there are.
 OF_THE_OPTIMIZER = ("learning_rate", "on_nonfinite", "recipe.optimizer")
@@ -44,30 +46,84 @@ def without_optimizer(identity: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def require_same(where: object, saved: Mapping[str, Any], now: Mapping[str, Any], table: str = "") -> None:
+def comparable(
+    saved: Mapping[str, Any], now: Mapping[str, Any], versions: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What two identities say of the same things.
+
+    A flag that there was not yet is none that was different, if it has its default now. Other versions may build the
+    same recipe of other parts; then only the numbers in it are compared that both have.
+
+    Args:
+      saved: of the run that is resumed.
+      now: of the present start.
+      versions: of the packages with which the former was saved, by name.
+    """
+    same = all(versions.get(package) == version for package, version in environment.versions(BUILD_RECIPES).items())
+
+    defaults = {field.name: field.default for field in dataclasses.fields(RunConfig)}
+
+    def kept(name: str) -> bool:
+        if name not in saved and name in defaults and now[name] == defaults[name]:
+            return False
+        return same or not name.startswith("recipe") or (_is_number(saved.get(name)) and _is_number(now.get(name)))
+
+    return {k: v for k, v in saved.items() if kept(k)}, {k: v for k, v in now.items() if kept(k)}
+
+
+def _is_number(text: Any) -> bool:
+    try:
+        return float(text) is not None
+    except (TypeError, ValueError):
+        return False
+
+
+def require_same(
+    where: object,
+    saved: Mapping[str, Any],
+    now: Mapping[str, Any],
+    different_arrays: Callable[[], str],
+    *,
+    reset_optimizer: bool,
+) -> None:
     """Refuse to resume a run as another one.
 
     Args:
-      where: the run's folder, or its checkpoint.
-      saved: the identity of the run there.
-      now: that of the present start.
-      table: the arrays that differ, a line each.
+      where: the run's folder, or its checkpoints.
+      saved: the "identity" of the run there, and the "versions" that it was saved with.
+      now: the identity of the present start.
+      different_arrays: makes the table of the arrays that differ.
+      reset_optimizer: whether its optimiser may be another.
 
     Raises:
       UserError: the two differ; the message shows how, and which flags would help.
     """
-    different = differences(dict(saved), dict(now))
-    if not different and not table:
-        return
-    what = f"with other settings: {'; '.join(different)}" if different else "by this program, whose arrays are others"
+    before, now = comparable(saved["identity"], now, saved["versions"])
+    same_but_optimizer = without_optimizer(before) == without_optimizer(now)
+    if before != now and not (reset_optimizer and same_but_optimizer):
+        refuse(where, differences(before, now), different_arrays(), same_but_optimizer)
+
+
+def refuse(where: object, settings: Sequence[str], table: str, same_but_optimizer: bool) -> NoReturn:
+    """Say why a run can't be resumed, and what would help.
+
+    Args:
+      where: the run's folder, or its checkpoints.
+      settings: those that differ, a phrase each.
+      table: the arrays that differ, a line each.
+      same_but_optimizer: whether all else is the same.
+
+    Raises:
+      UserError: always.
+    """
+    what = f"with other settings: {'; '.join(settings)}" if settings else "by this program, whose arrays are others"
     arrays = f"\nArrays, as they are saved and as they are needed:\n{table}" if table else ""
     reset = "add --reset-optimizer, which keeps the weights and starts the optimiser anew, "
     of_it = all("  state/opt_state/" in row for row in table.splitlines())
-    only_optimizer = of_it and without_optimizer(saved) == without_optimizer(now)
     raise UserError(
         f"The run in {where} can't be resumed {what}.{arrays}\nStart with the saved settings, "
-        f"{reset * only_optimizer}or without --resume in another --run-dir, where --from-checkpoint takes the weights "
-        "of a run of the same model."
+        f"{reset * (same_but_optimizer and of_it)}or without --resume in another --run-dir, where --from-checkpoint "
+        "takes the weights of a run of the same model."
     )
 
 

@@ -12,7 +12,7 @@ from rowlstm_jax.config import UserError, absolute
 from rowlstm_jax.data import Splits
 from rowlstm_jax.devices import from_first_process
 from rowlstm_jax.folder import require_room
-from rowlstm_jax.identity import require_same
+from rowlstm_jax.identity import refuse
 from rowlstm_jax.manifest import Manifest
 from rowlstm_jax.programs import Programs
 from rowlstm_jax.progress import Progress
@@ -58,7 +58,7 @@ def _resume(run: Run, programs: Programs, about: dict[str, Any]) -> tuple[int, P
     without = shapes.replace(state=shapes.state.replace(opt_state=None))
 
     def choose(found: Manifest) -> Progress:
-        run.require_same(directory, dict(found.about["identity"]))
+        run.require_same(directory, dict(found.about) | found.about["environment"])
         if found.about["data"] != about["data"]:
             raise UserError(
                 f"The run in {run.directory} has read {_data(found.about)}, and there is {_data(about)} now; point "
@@ -67,7 +67,8 @@ def _resume(run: Run, programs: Programs, about: dict[str, Any]) -> tuple[int, P
         resets = _resets(run, found.about)
         saved = {name: leaf for name, leaf in found.leaves.items() if not (resets and name.startswith(OPTIMIZER))}
         like = without if resets else shapes
-        require_same(directory, {}, {}, manifest.differences(saved, manifest.named(like)))
+        if table := manifest.differences(saved, manifest.named(like)):
+            refuse(directory, [], table, same_but_optimizer=True)
         return like
 
     restored = checkpoint.restore(directory, choose)

@@ -13,25 +13,20 @@ import jax
 import optax
 import psutil
 
+from rowlstm_jax import environment
 from rowlstm_jax.config import RunConfig, UserError, to_json
 from rowlstm_jax.devices import all_or_none, from_first_process, is_first_process, largest_of_all
 from rowlstm_jax.events import EventFile
 from rowlstm_jax.files import read_lines, write_json, write_text
 from rowlstm_jax.folder import choose_directory, clean, name_latest
-from rowlstm_jax.identity import different_arrays, identity, require_same, without_optimizer
+from rowlstm_jax.identity import different_arrays, identity, require_same
 from rowlstm_jax.lock import FolderLock
 from rowlstm_jax.protocols import Protocol
 from rowlstm_jax.recipe import Recipe
 from rowlstm_jax.records import Record
 
 # What a resumed run may change, and processes must have in common all the same.
-SAME_IN_ALL_PROCESSES = (
-    "steps",
-    "log_every",
-    "checkpoint_every",
-    "devices",
-    "resume",
-    "reset_optimizer",
+SAME_IN_ALL_PROCESSES = ("steps", "log_every", "checkpoint_every", "devices", "resume", "reset_optimizer") + (
     "strict_compile",
     "profile",
     "recurrence",
@@ -118,29 +113,33 @@ class Run:
         return identity(self.experiment, self.config, self.protocol, self.recipe)
 
     def require_same(self, where: Path, saved: dict[str, Any]) -> None:
-        """Refuse to resume a run as another one; with --reset-optimizer, its optimiser may be another.
+        """Refuse to resume a run as another one.
+
+        Args:
+          where: what is resumed.
+          saved: its "identity", and the "versions" that it was saved with.
 
         Raises:
-          UserError: `saved` is the identity of another run.
+          UserError: it is another run.
         """
-        now = self.identity()
-        if self.config.reset_optimizer and without_optimizer(saved) == without_optimizer(now):
-            return
-        if saved != now:
+
+        def table() -> str:
             checkpoints, seeds = self.directory / "checkpoints", self.config.num_seeds
-            require_same(where, saved, now, different_arrays(checkpoints, self.protocol, self.recipe, seeds))
+            return different_arrays(checkpoints, self.protocol, self.recipe, seeds)
+
+        require_same(where, saved, self.identity(), table, reset_optimizer=self.config.reset_optimizer)
 
     def _check_resumable(self) -> None:
         path = self.directory / "config.json"
         try:
-            saved = dict(json.loads(path.read_text())["identity"])
+            saved = json.loads(path.read_text())
+            self.require_same(self.directory, {name: dict(saved[name]) for name in ("identity", "versions")})
         except FileNotFoundError as error:
             raise UserError(
                 f"There is no run to resume in {self.directory}; name one with --run-dir, or leave --resume out."
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} can't be read as a run's config ({error}); resume another run.") from error
-        self.require_same(self.directory, saved)
 
     def begin(self, step: int) -> None:
         """Write config.json, and open the files that grow, to continue after `step`; later steps in them are cut off.
@@ -150,7 +149,8 @@ class Run:
         from_first_process(lambda: self._begin(step))
 
     def _begin(self, step: int) -> None:
-        write_json(self.directory / "config.json", {"config": to_json(self.config), "identity": self.identity()})
+        content = {"config": to_json(self.config), "identity": self.identity(), "versions": environment.versions()}
+        write_json(self.directory / "config.json", content)
         name_latest(self.experiment, self.directory)
         if step < self.config.steps:
             (self.directory / "summary.json").unlink(missing_ok=True)

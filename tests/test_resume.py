@@ -23,6 +23,7 @@ from rowlstm_jax.run import Run
 from rowlstm_jax.train import Fitted, fit
 from tests.test_checkpoint import arrays, flip, sign
 
+GOLDEN = Path(__file__).parent / "golden" / "run"
 MODEL = SequenceClassifier(BasicLSTMCell(2), num_classes=3)
 PROTOCOL = Protocol("tiny", "mnist", 13, "rows")
 
@@ -63,6 +64,32 @@ def run_dir(trained, tmp_path) -> Path:
 
 def about(step: Path, change: Callable[[dict], object]) -> None:
     sign(step, lambda content: change(content["about"]))
+
+
+def test_a_run_of_an_earlier_version_can_be_resumed(tmp_path, tiny_data, capsys):
+    """Made by `train(make(Path("/tmp/run")), tiny_data)` when checkpoints got their first format."""
+    golden = shutil.copytree(GOLDEN, tmp_path / "run")
+    run = make(golden, steps=12, resume=True)
+    assert train(run, tiny_data).steps_taken == 2
+    assert "Resumed from step 10." in capsys.readouterr().out
+    first, second, last = run.records()
+    assert (first["step"], second["step"]) == (5, 10)
+    assert last["validation_loss"] == pytest.approx(1.1257096804105318, rel=1e-4)
+    assert last["train_loss"] == pytest.approx(1.0886204242706299, rel=1e-4)
+
+
+def test_flags_and_parts_of_a_recipe_that_there_were_not_yet_do_no_harm(run_dir, tiny_data):
+    config = json.loads((run_dir / "config.json").read_text())
+    del config["identity"]["on_nonfinite"]
+    config["versions"]["optax"] = "0.0"
+    config["identity"] = {k: v for k, v in config["identity"].items() if not k.startswith("recipe.optimizer.init")}
+    (run_dir / "config.json").write_text(json.dumps(config))
+    assert train(make(run_dir, resume=True), tiny_data).steps_taken == 0
+    (run_dir / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="on_nonfinite was absent and is now skip"):
+        make(run_dir, resume=True, on_nonfinite="skip").__enter__()
+    with pytest.raises(UserError, match=r"learning_rate was 0.01 and is now 0.02; recipe.*step_size was -0.01"):
+        make(run_dir, 0.02, resume=True).__enter__()
 
 
 def test_a_damaged_checkpoint_costs_steps_and_no_bits(run_dir, trained, tiny_data, capsys):
