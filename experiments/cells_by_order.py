@@ -42,6 +42,8 @@ class Config(RunConfig):
         sequences.require_orders(self.orders)
         for name in self.cells:
             cells.make(name, self.hidden, self.recurrence)
+        if not self.cells:
+            raise UserError("--cells names nothing; name one cell or more.")
         if len(set(self.cells)) < len(self.cells) or len(set(self.orders)) < len(self.orders):
             raise UserError("--cells or --orders names something twice; name each once.")
         if self.distributed:

@@ -11,11 +11,11 @@ import dataclasses
 from pathlib import Path
 
 from rowlstm_jax import cli, comparison, results
-from rowlstm_jax.config import absolute, require_writable
+from rowlstm_jax.config import Flags, absolute, require_writable
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Flags):
     """Test whether two finished runs differ, over seeds and over test examples."""
 
     runs: cli.Positional[tuple[Path, Path]]
@@ -26,6 +26,7 @@ class Config:
     """PNG to draw."""
 
     def __post_init__(self):
+        super().__post_init__()
         require_writable("--output", self.output, ".png")
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from rowlstm_jax import cells, cli, console, insight, plots, results
 from rowlstm_jax.config import DataConfig, StartConfig, UserError
 from rowlstm_jax.data import load, split
+from rowlstm_jax.data.catalogue import IMAGE_SHAPE
 from rowlstm_jax.sequences import scale
 
 
@@ -30,12 +31,14 @@ class Config(StartConfig, DataConfig):
 
 def main(config: Config) -> None:
     run = results.load(config.run)
-    protocol, model = run.protocol["fields"], results.load_model(run)
-    if protocol["order"] != "rows" or not protocol["validation_examples"]:
+    order, dataset, held_out = (run.protocol["fields"].get(k) for k in ("order", "dataset", "validation_examples"))
+    if order != "rows" or not (isinstance(dataset, str) and isinstance(held_out, int) and held_out > 0):
         raise UserError(f"{config.run} is no run that reads rows and holds out validation images; name one that does.")
-    data = split(load(protocol["dataset"], config.data_dir, config.local_files), protocol["validation_examples"])
+    model = results.load_model(run)
+    weights = results.load_weights(run, model, *IMAGE_SHAPE)
+    data = split(load(dataset, config.data_dir, config.local_files), held_out)
     images, labels, names = data.validation.images, data.validation.labels.astype(int), data.class_names
-    params = jax.tree.map(lambda weights: jnp.asarray(weights[0]), results.load_weights(run))
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), weights)
     read = jax.jit(lambda images: insight.probabilities_over_time(model, params, scale(images)))
     probabilities = np.concatenate([read(images[start : start + 500]) for start in range(0, len(images), 500)])
     needed = np.asarray(insight.rows_needed(jnp.asarray(probabilities)))

@@ -28,6 +28,7 @@ class Config(DataConfig):
     """PNG to draw."""
 
     def __post_init__(self):
+        super().__post_init__()
         sequences.require_orders(self.orders)
         require_writable("--output", self.output, ".png")
 

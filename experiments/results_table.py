@@ -7,13 +7,12 @@ The table stands between two marks in README.md and is written anew; a test hold
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from rowlstm_jax import cli
-from rowlstm_jax.config import UserError
-from rowlstm_jax.files import write_text
+from rowlstm_jax.config import Flags, UserError
+from rowlstm_jax.files import read_json, read_text, write_text
 
 ROOT = Path(__file__).parents[1]
 MARKS = "<!-- results -->\n", "<!-- end of results -->\n"
@@ -27,7 +26,7 @@ EXPERIMENTS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Flags):
     """Write the README's table of results anew."""
 
     readme: Path = ROOT / "README.md"
@@ -42,28 +41,30 @@ def table(results: Path) -> str:
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
     for (experiment, protocol), task in EXPERIMENTS.items():
         if (path := results / f"{experiment}.json").exists():
-            summary = json.loads(path.read_text())
-            if summary["experiment"] != experiment or summary["protocol"]["name"] != protocol:
-                raise UserError(f"{path} is no summary of {experiment} by the protocol {protocol}; store one of these.")
-            lines.append(_row(experiment, task, summary))
+            kind, remedy = f"summary of {experiment} by the protocol {protocol}", "store one of a finished run"
+            summary = read_json(path, remedy)
+            try:
+                if (summary["experiment"], summary["protocol"]["name"]) != (experiment, protocol):
+                    raise ValueError("another run")
+                lines.append(_row(experiment, task, summary))
+            except (LookupError, TypeError, ValueError) as error:
+                raise UserError(f"{path} is no {kind} ({error!r}); {remedy}.") from None
     return "\n".join(lines) + "\n"
 
 
 def _row(experiment: str, task: str, summary: dict[str, Any]) -> str:
-    accuracy, seeds = summary["test_accuracy"], summary["seeds"]
+    accuracy, seeds, steps, size = (summary[k] for k in ("test_accuracy", "seeds", "steps", "num_params"))
     if len(seeds) > 1:
         figure, which = f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['std']:.2f} %", f"{seeds[0]}-{seeds[-1]}"
     else:
         figure, which = f"{100 * accuracy:.2f} %", f"{seeds[0]}"
-    # Of all steps, at the pace of the process that took the last ones.
-    minutes = f"{summary['timing']['ms_per_step'] * summary['steps'] / 60_000:.0f} min"
-    sizes = f"{summary['steps']:,} | {summary['num_params']:,}"
-    return f"| `{experiment}` | {task} | {sizes} | {which} | {figure} | {minutes} |"
+    pace = summary["timing"]["ms_per_step"]  # of the process that took the last steps
+    minutes = f"{pace * steps / 60_000:.0f} min"
+    return f"| `{experiment}` | {task} | {steps:,} | {size:,} | {which} | {figure} | {minutes} |"
 
 
 def write(readme: Path, results: Path) -> None:
-    text = readme.read_text()
-    before, _, rest = text.partition(MARKS[0])
+    before, _, rest = read_text(readme, "name with --readme the file that holds the marks").partition(MARKS[0])
     _, end, after = rest.partition(MARKS[1])
     if not end:
         raise UserError(f"{readme} has no lines {MARKS[0].strip()} and {MARKS[1].strip()} with the table between them.")

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from rowlstm_jax.config import InterruptedRun, RunConfig, StartConfig, UserError
 
 ConfigT = TypeVar("ConfigT")
 Positional = tyro.conf.Positional  # marks a field that is given without its flag
+NARROWEST = 40  # columns; in fewer, tyro searches for a place to break a line for ever
 
 
 def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn:
@@ -24,6 +26,8 @@ def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn
     signal's number after a signal that the run survived: 130 for Ctrl-C, 143 for SIGTERM.
     """
     gc.freeze()  # what was imported stays: no later collection need walk it
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
     spec = sys.modules["__main__"].__spec__
     try:
         config = tyro.cli(
@@ -39,6 +43,9 @@ def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.status)
+    except MemoryError as error:
+        print(f"error: The memory does not hold it ({error}); choose smaller sizes.", file=sys.stderr)
+        sys.exit(2)
     except InterruptedRun as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signum)

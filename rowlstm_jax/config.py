@@ -1,7 +1,6 @@
 """What a run is: frozen dataclasses, checked before JAX starts. Standard library only."""
 
 import dataclasses
-import math
 import os
 import re
 from pathlib import Path
@@ -38,8 +37,27 @@ def _compilation_cache() -> Path:
     return Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or f"{home}/rowlstm_jax/compilation")
 
 
+FOLDERS = ("data_dir", "local_files", "compilation_cache")  # flags that name folders, which may not be there yet
+MOST_DEVICES = 1024  # of one process; XLA would make any number of them on a CPU, until the memory is full
+
+
 @dataclasses.dataclass(frozen=True)
-class StartConfig:
+class Flags:
+    """What the flags of all scripts have in common: a path among them is checked before anything is done.
+
+    Raises:
+      UserError: a path can't be used.
+    """
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            for path in value if isinstance(value, tuple) else [value]:
+                if isinstance(path, Path):
+                    _check_path(flag(name), path, is_folder=name in FOLDERS)
+
+
+@dataclasses.dataclass(frozen=True)
+class StartConfig(Flags):
     """The flags with which any script starts JAX.
 
     Raises:
@@ -52,12 +70,13 @@ class StartConfig:
     """Folder where compiled programs are kept from one start to the next; None turns that off."""
 
     def __post_init__(self):
-        if self.devices is not None and self.devices < 1:
-            raise UserError(f"--devices is {self.devices}; it must be 1 or more.")
+        super().__post_init__()
+        if self.devices is not None and not 1 <= self.devices <= MOST_DEVICES:
+            raise UserError(f"--devices is {self.devices}; it must be from 1 to {MOST_DEVICES}.")
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Flags):
     """The flags that say where data are."""
 
     data_dir: Path | None = None
@@ -128,8 +147,8 @@ class RunConfig(StartConfig, DataConfig):
         for name in ("steps", "batch_size", "hidden", "log_every", "eval_every", "checkpoint_every"):
             if not 1 <= getattr(self, name) < 2**31:
                 raise UserError(f"{flag(name)} is {getattr(self, name)}; it must be from 1 to {2**31 - 1}.")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise UserError(f"--learning-rate is {self.learning_rate}; it must be a finite number above 0.")
+        if not 2.0**-126 <= self.learning_rate < 2.0**128:  # what float32 holds in full; false for nan
+            raise UserError(f"--learning-rate is {self.learning_rate}; it must be a number from 1.2e-38 to 3.4e38.")
         if self.reset_optimizer and not self.resume:
             raise UserError("--reset-optimizer is given without --resume; a new run starts its optimiser anew anyway.")
         self._check_processes()
@@ -145,12 +164,14 @@ class RunConfig(StartConfig, DataConfig):
             raise UserError(
                 "--coordinator, --num-processes and --process-id are given together, and with --distributed."
             )
-        if self.coordinator is not None and not re.fullmatch(r"\S+:\d{1,5}", self.coordinator):
-            raise UserError(f"--coordinator is {self.coordinator}; it must be host:port of the first process.")
-        if self.num_processes is not None and not 0 <= (self.process_id or 0) < self.num_processes:
+        if self.coordinator is not None:
+            port = re.fullmatch(r"[!-~]+:([0-9]{1,5})", self.coordinator)
+            if not port or not 1 <= int(port[1]) < 2**16:
+                raise UserError(f"--coordinator is {self.coordinator}; it must be host:port of the first process.")
+        if self.num_processes is not None and not 0 <= (self.process_id or 0) < self.num_processes < 2**31:
             raise UserError(
                 f"--process-id is {self.process_id} of --num-processes {self.num_processes}; "
-                "it must be 0 or more, and less than their number."
+                f"it must be 0 or more, and less than their number, which is less than {2**31}."
             )
 
 
@@ -181,12 +202,31 @@ def absolute(path: Path) -> Path:
     """The path from the root, ~ and links resolved.
 
     Raises:
-      UserError: it names a user who has no home here.
+      UserError: it names a user who has no home here, or no path at all.
     """
     try:
-        return path.expanduser().resolve()
+        path = path.expanduser()
     except RuntimeError as error:
         raise UserError(f"{path} names a home folder that is not known here; write the path in full.") from error
+    try:
+        path = path.resolve()
+        str(path).encode()  # Orbax takes nothing but text
+    except (ValueError, OSError, RuntimeError) as error:  # a NUL, no text, no working directory, links in a circle
+        raise UserError(f"{str(path)!r} can't be used as a path ({error}); choose another.") from error
+    return path
+
+
+def _check_path(name: str, path: Path, is_folder: bool) -> None:
+    try:
+        absolute(path).stat()
+    except (FileNotFoundError, PermissionError):  # it may be made; or is refused where it is used
+        return
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+    except OSError as error:
+        raise UserError(f"{name} is {path}, which can't be used ({error.strerror}); choose another.") from error
+    if is_folder and not absolute(path).is_dir():
+        raise UserError(f"{name} is {path}, which is no folder; it must name one.")
 
 
 def require_writable(name: str, path: Path, suffix: str = "") -> None:

@@ -24,11 +24,11 @@ def forward_flops(cell: nn.RNNCellBase, num_classes: int, time_steps: int, featu
       time_steps: T.
       features: F.
     """
-    inputs, key = jnp.zeros((1, features)), jax.random.key(0)
-    carry = cell.initialize_carry(key, inputs.shape)
+    inputs, key = jax.ShapeDtypeStruct((1, features), jnp.float32), jax.random.key(0)  # shapes: nothing is computed
+    carry = jax.eval_shape(lambda: cell.initialize_carry(key, inputs.shape))
     variables = jax.eval_shape(cell.init, key, carry, inputs)
     step = _flops(cell.apply, variables, carry, inputs)
-    output = jax.eval_shape(lambda v: cell.apply(v, carry, inputs)[1], variables)  # pyright: ignore[reportIndexIssue]
+    _, output = jax.eval_shape(cell.apply, variables, carry, inputs)
     readout = nn.Dense(num_classes)
     weights = jax.eval_shape(lambda x: readout.init(key, x), output)
     return time_steps * step + _flops(readout.apply, weights, output)

@@ -1,7 +1,6 @@
 """Runs of every cell on every reading order, in one folder: what is finished stays, what is not goes on; one table."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from rowlstm_jax import console, report
 from rowlstm_jax.config import InterruptedRun, NonFiniteError, RunConfig, UserError
 from rowlstm_jax.costs import forward_flops
 from rowlstm_jax.data.catalogue import IMAGE_SHAPE
-from rowlstm_jax.files import write_json
+from rowlstm_jax.files import read_json, write_json
 from rowlstm_jax.folder import choose_directory, name_latest
 from rowlstm_jax.run import Run
 from rowlstm_jax.sequences import order_index
@@ -67,25 +66,32 @@ def _found(run: Run, cell: str) -> dict[str, Any]:
     flops = forward_flops(model.cell, model.num_classes, *order_index(run.protocol.order, *IMAGE_SHAPE).shape)
     try:
         with run:
-            summary = _summary(run)
+            return _row(_summary(run), flops)
     except NonFiniteError as failure:
         print(f"{cell}: {failure}")
         return {"accuracies": [], "num_params": None, "flops": flops, "timing": {"ms_per_step": None}}
+
+
+def _row(summary: Mapping[str, Any], flops: float) -> dict[str, Any]:
     accuracy = summary["test_accuracy"]
-    accuracies = [accuracy] if isinstance(accuracy, float) else accuracy["values"]
-    return {
-        "accuracies": accuracies,
-        "num_params": summary["num_params"],
-        "flops": flops,
-        "timing": summary["timing"],
-    }
+    accuracies = [float(value) for value in ([accuracy] if isinstance(accuracy, float) else accuracy["values"])]
+    timing, milliseconds = summary["timing"], summary["timing"]["ms_per_step"]
+    if not isinstance(milliseconds, float | None):
+        raise TypeError(f"ms_per_step is {milliseconds!r}")
+    return {"accuracies": accuracies, "num_params": int(summary["num_params"]), "flops": flops, "timing": timing}
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    finished = run.directory / "summary.json"
-    if finished.exists():
-        summary = json.loads(finished.read_text())
-        if summary["steps"] == run.config.steps:
+    """The summary of a run, stored or made."""
+    path = run.directory / "summary.json"
+    if path.exists():
+        remedy = "remove it, and the run is tested again"
+        summary = read_json(path, remedy)
+        try:
+            _row(summary, 0.0)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is no summary of a finished run ({error!r}); {remedy}.") from error
+        if summary.get("steps") == run.config.steps:
             return summary
     data = report.load_data(run)
     return report.finish(run, fit(run, data), data)

@@ -59,10 +59,14 @@ def adamw_cosine(
       average: decay of `average_weights`.
 
     Raises:
-      UserError: there are not more steps than those of the warm-up.
+      UserError: there are not more steps than those of the warm-up, or it or the decay is outside its range.
 
     Source: Loshchilov & Hutter, arXiv:1608.03983 and arXiv:1711.05101.
     """
+    if warmup < 0:
+        raise UserError(f"--warmup is {warmup}; it must be 0 or more.")
+    if not 0 <= weight_decay < 2.0**128:
+        raise UserError(f"--weight-decay is {weight_decay}; it must be a number from 0 to 3.4e38, what float32 holds.")
     if steps <= warmup:
         raise UserError(f"--steps is {steps}, and the step size warms up for {warmup}; ask for more steps.")
     schedule = optax.warmup_cosine_decay_schedule(0.0, peak, warmup, steps)

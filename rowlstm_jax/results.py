@@ -1,22 +1,22 @@
 """What a finished run left in its folder: test results, weights, and which model they are of."""
 
 import dataclasses
-import json
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import unflatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rowlstm_jax.cells import CELLS
 from rowlstm_jax.config import UserError, absolute
 from rowlstm_jax.describe import describe
+from rowlstm_jax.files import read_arrays, read_json, require_inside
 from rowlstm_jax.model import WAYS_TO_COMPUTE, SequenceClassifier
 
-LARGEST = 10_000_000  # bytes of a summary.json; real ones have a few thousand
-DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
+LARGEST_PREDICTIONS = 10**9  # bytes of a test.npz, unpacked; for MNIST 10,000 a seed
+AGAIN = "run the experiment again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +62,12 @@ def load(path: Path) -> Result:
     Raises:
       UserError: there is no finished run, or its files are damaged or do not belong together.
     """
-    directory = absolute(path)
-    directory = directory.parent if directory.name == "summary.json" else directory
+    directory = absolute(path.parent if path.name == "summary.json" else path)
     if not directory.is_dir():
         raise UserError(f"There is no run folder {path}; name one, such as runs/mnist_rows/latest.")
-    summary = _read_summary(directory)
+    require_inside(directory)
+    unfinished = f"{directory} is no finished run: it has no summary.json; finish it with --resume."
+    summary = read_json(directory / "summary.json", AGAIN, unfinished)
     predictions, labels = _read_predictions(directory)
     result = Result(
         directory,
@@ -88,18 +89,28 @@ def load(path: Path) -> Result:
     return result
 
 
-def load_weights(result: Result) -> dict[str, Any]:
-    """The selected weights of a finished run: the parameters of its model, every array [S, ...].
+def load_weights(result: Result, model: SequenceClassifier, time_steps: int, features: int) -> dict[str, Any]:
+    """The selected weights of a finished run.
+
+    Args:
+      result: of the run.
+      model: its model.
+      time_steps: T, that it reads.
+      features: F.
+
+    Returns:
+      The parameters of the model, every array [S, ...].
 
     Raises:
-      UserError: their file is missing or damaged.
+      UserError: their file is missing or damaged, or they are those of another model.
     """
     path = result.directory / "weights.npz"
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return unflatten_dict(dict(arrays), sep="/")
-    except DAMAGED as error:
-        raise UserError(f"{path} can't be read ({error}); run the experiment again.") from error
+    arrays = read_arrays(path, AGAIN)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, time_steps, features)))["params"]
+    expected = {name: (len(result.seeds), *leaf.shape) for name, leaf in flatten_dict(shapes, sep="/").items()}
+    if {name: a.shape for name, a in arrays.items()} != expected or {a.dtype.kind for a in arrays.values()} - {"f"}:
+        raise UserError(f"{path} does not hold the weights of the model that config.json describes; {AGAIN}.")
+    return unflatten_dict(arrays, sep="/")
 
 
 def load_model(result: Result) -> SequenceClassifier:
@@ -110,10 +121,12 @@ def load_model(result: Result) -> SequenceClassifier:
     """
     path = result.directory / "config.json"
     try:
-        saved = dict(json.loads(path.read_bytes())["identity"])
+        saved = dict(read_json(path, AGAIN)["identity"])
         features, classes = int(saved["recipe.model.cell.features"]), int(saved["recipe.model.num_classes"])
-    except DAMAGED as error:
-        raise UserError(f"{path} does not say what the run's model is ({error}); run the experiment again.") from error
+        if not (1 <= features < 2**31 and 1 <= classes < 2**31):
+            raise ValueError(f"{features} units and {classes} classes")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} does not say what the run's model is ({error}); {AGAIN}.") from error
     for make in CELLS.values():
         model = SequenceClassifier(make(features), classes)
         if all(saved.get(name) == value for name, value in describe(model, "recipe.model").items() if _computes(name)):
@@ -124,21 +137,6 @@ def load_model(result: Result) -> SequenceClassifier:
 def _computes(name: str) -> bool:
     """Whether a part of a model's description says what it computes; not how it starts, nor in which way."""
     return "_init" not in name and name.rpartition(".")[2] not in WAYS_TO_COMPUTE
-
-
-def _read_summary(directory: Path) -> dict[str, Any]:
-    path = directory / "summary.json"
-    try:
-        if path.stat().st_size > LARGEST:
-            raise UserError(f"{path} has more than {LARGEST:,} bytes, so it is no run's; name another run.")
-        summary = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise UserError(f"{directory} is no finished run: it has no summary.json; finish it with --resume.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} can't be read ({error}); run the experiment again.") from error
-    if not isinstance(summary, dict):
-        raise UserError(f"{path} is no JSON object; run the experiment again.")
-    return summary
 
 
 def _get(directory: Path, values: dict[str, Any], name: str, kind: type) -> Any:
@@ -153,14 +151,12 @@ def _get(directory: Path, values: dict[str, Any], name: str, kind: type) -> Any:
 def _read_predictions(directory: Path) -> tuple[np.ndarray, np.ndarray]:
     """Predictions [S, N] and labels [N]."""
     path = directory / "test.npz"
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            predictions, labels = arrays["predictions"], arrays["labels"]
-    except FileNotFoundError as error:
-        raise UserError(f"{directory} has no test.npz; run the experiment again with this version.") from error
-    except DAMAGED as error:
-        raise UserError(f"{path} can't be read ({error}); run the experiment again.") from error
-    shapes = predictions.ndim == 2 and predictions.shape[1:] == labels.shape and labels.size > 1
+    lacking = f"{directory} has no test.npz; {AGAIN} with this version."
+    arrays = read_arrays(path, AGAIN, lacking, LARGEST_PREDICTIONS)
+    if not {"predictions", "labels"} <= arrays.keys():
+        raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}, not predictions and labels; {AGAIN}.")
+    predictions, labels = arrays["predictions"], arrays["labels"]
+    shapes = predictions.ndim == 2 and predictions.shape[1:] == labels.shape and predictions.size and labels.size > 1
     if not shapes or {predictions.dtype.kind, labels.dtype.kind} - set("iu"):
         raise UserError(
             f"{path} has predictions {predictions.dtype} {predictions.shape} and labels {labels.dtype} {labels.shape}; "

@@ -8,7 +8,7 @@ row, from the top). To add one, write a function of the image's size and give it
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -126,12 +126,14 @@ def order_index(order: str, rows: int, columns: int) -> np.ndarray:
     return _checked_index(ORDERS[order], order, rows, columns)
 
 
-def require_orders(names: Iterable[str]) -> None:
+def require_orders(names: Sequence[str]) -> None:
     """Refuse names that are no keys of `ORDERS`.
 
     Raises:
-      UserError: there is no such order.
+      UserError: there is no such order, or no name.
     """
+    if not names:
+        raise UserError(f"--orders names nothing; choose from {', '.join(ORDERS)}.")
     for name in names:
         if name not in ORDERS:
             raise UserError(f"There is no order {name!r}; choose from {', '.join(ORDERS)}.")

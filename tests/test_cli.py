@@ -58,7 +58,7 @@ def test_help_explains_every_flag_and_shows_the_experiments_defaults(command):
     [
         (["--batch-size", 0], "--batch-size is 0; it must be from 1 to"),
         (["--seed", -1], "--seed is -1; it must be a whole number from 0 to"),
-        (["--learning-rate", "nan"], "--learning-rate is nan; it must be a finite number above 0."),
+        (["--learning-rate", "nan"], "--learning-rate is nan; it must be a number from 1.2e-38 to 3.4e38."),
         (["--bach-size", 5], "Unrecognized options: --bach-size"),
         (["--steps", "many"], "Error parsing --steps: invalid literal"),
         (["--resume"], "There is no run to resume in"),

@@ -86,7 +86,7 @@ DAMAGES = {
     "summary.json can't be read": lambda run: damage_json(run, b'{"experiment": '),
     r"summary.json can't be read \(.*codec": lambda run: damage_json(run, b"\xff\xfe\xfa"),
     r"summary.json can't be read \(.*recursion": lambda run: damage_json(run, b"[" * 200_000),
-    "more than 10,000,000 bytes": lambda run: damage_json(run, b" " * 10_000_001),
+    "10,000,001 bytes, more than 10,000,000": lambda run: damage_json(run, b" " * 10_000_001),
     "is no JSON object": lambda run: damage_json(run, b"[1, 2]"),
     "no num_params of type int": lambda run: change(run, num_params="many"),
     "no fields of type dict": lambda run: change(run, protocol={"name": "notebook", "sha256": "0"}),
@@ -97,8 +97,10 @@ DAMAGES = {
     r"\(\['a', None, 1\]\) that are not": lambda run: change(run, test_accuracy={"values": ["a", None, 1]}),
     "has no test.npz": lambda run: (run / "test.npz").unlink(),
     "test.npz can't be read": lambda run: (run / "test.npz").write_bytes((run / "test.npz").read_bytes()[:-50]),
-    r"test.npz can't be read \(.*pickle": lambda run: (run / "test.npz").write_bytes(b"no archive"),
-    r"test.npz can't be read \(.*labels": lambda run: save(run, predictions=np.zeros((3, 400), np.uint8)),
+    r"test.npz can't be read \(.*not a zip": lambda run: (run / "test.npz").write_bytes(b"no archive"),
+    r"test.npz holds predictions, not predictions and labels": lambda run: save(
+        run, predictions=np.zeros((3, 400), np.uint8)
+    ),
     r"test.npz can't be read \(Object arrays": lambda run: save(run, predictions=LABELS, labels=np.array([None])),
     r"has predictions uint8 \(400,\)": lambda run: save(run, predictions=LABELS, labels=LABELS),
     r"predictions uint8 \(3, 7\) and labels uint8 \(400,\)": lambda run: save(

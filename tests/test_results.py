@@ -48,10 +48,17 @@ def test_a_model_that_only_looks_alike_is_refused(finished, model):
 
 
 @pytest.mark.parametrize(
-    "text", [None, "", "[]", '{"identity": {}}', '{"identity": {"recipe.model.num_classes": "x"}}']
+    ("text", "message"),
+    [
+        (None, "is missing"),
+        ("", "can't be read"),
+        ("[]", "is no JSON object"),
+        ('{"identity": {}}', "does not say what the run's model is"),
+        ('{"identity": {"recipe.model.num_classes": "x"}}', "does not say what the run's model is"),
+    ],
 )
-def test_a_config_that_does_not_say_is_named(finished, tmp_path, text):
+def test_a_config_that_does_not_say_is_named(finished, tmp_path, text, message):
     if text is not None:
         (tmp_path / "config.json").write_text(text)
-    with pytest.raises(UserError, match=r"config\.json does not say what the run's model is"):
+    with pytest.raises(UserError, match=rf"config\.json {message}.*run the experiment again"):
         load_model(finished(None))
