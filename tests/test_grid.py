@@ -78,3 +78,16 @@ def test_a_grid_that_is_not_there_cannot_be_resumed(tmp_path, trained):
     with pytest.raises(UserError, match="There is no grid to resume in"):
         train(tmp_path, resume=True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"steps": 5, "test_accuracy": {}, "num_params": 9, "timing": {"ms_per_step": 3.0}}']
+)
+def test_a_damaged_summary_of_a_finished_run_is_named(tmp_path, trained, text):
+    train(tmp_path)
+    path = tmp_path / "grid" / "elman-rows" / "summary.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"{path} .*; remove it, and the run is tested again\."):
+        train(tmp_path, resume=True)
+    path.unlink()
+    assert len(train(tmp_path, resume=True)) == 2

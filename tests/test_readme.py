@@ -150,6 +150,15 @@ def test_a_table_that_is_not_what_it_says_is_not_written(tmp_path):
     (results / "mnist_pixels.json").write_text('{"experiment": "mnist_pixels", "protocol": {"name": "mnist_permuted"}}')
     with pytest.raises(UserError, match=r"is no summary of mnist_pixels by the protocol mnist_pixels"):
         results_table.write(readme, results)
+    for damaged in (
+        "",
+        "[]",
+        "{}",
+        '{"experiment": "mnist_pixels", "protocol": {"name": "mnist_pixels"}, "seeds": []}',
+    ):
+        (results / "mnist_pixels.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"mnist_pixels\.json .*; store one of a finished run"):
+            results_table.write(readme, results)
     (results / "mnist_pixels.json").unlink()
     readme.write_text(f"a\n{before}old\n")
     with pytest.raises(UserError, match="has no lines"):

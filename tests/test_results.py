@@ -9,8 +9,9 @@ import pytest
 from rowlstm_jax.cells import CELLS, BasicLSTMCell
 from rowlstm_jax.config import UserError
 from rowlstm_jax.describe import describe
+from rowlstm_jax.files import write_arrays
 from rowlstm_jax.model import SequenceClassifier
-from rowlstm_jax.results import Result, load_model
+from rowlstm_jax.results import Result, load_model, load_weights
 
 
 @pytest.fixture
@@ -62,3 +63,33 @@ def test_a_config_that_does_not_say_is_named(finished, tmp_path, text, message):
         (tmp_path / "config.json").write_text(text)
     with pytest.raises(UserError, match=rf"config\.json {message}.*run the experiment again"):
         load_model(finished(None))
+
+
+def weights(**changed: np.ndarray) -> dict[str, np.ndarray]:
+    """One seed's, of an LSTM of 2 units that reads 3 features, and 4 classes."""
+    shapes = {"layer_0_forward/kernel": (5, 8), "layer_0_forward/bias": (8,), "readout/kernel": (2, 4)}
+    arrays = {name: np.zeros((1, *shape), np.float32) for name, shape in (shapes | {"readout/bias": (4,)}).items()}
+    return {name: array for name, array in (arrays | changed).items() if array.size}
+
+
+WRONG = {
+    "another shape": {"readout/kernel": np.zeros((1, 4, 2), np.float32)},
+    "two seeds": {"readout/bias": np.zeros((2, 4), np.float32)},
+    "one more": {"readout/more": np.zeros(1, np.float32)},
+    "one in the place of several": {"readout": np.zeros(1, np.float32)},
+    "one less": {"readout/bias": np.zeros(0, np.float32)},
+    "no numbers": {"readout/bias": np.full((1, 4), "x")},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_weights_of_another_model_are_refused(finished, tmp_path, wrong):
+    model = SequenceClassifier(BasicLSTMCell(2), 4)
+    result = finished(model)
+    write_arrays(tmp_path / "weights.npz", weights())
+    assert load_weights(result, model, 7, 3)["readout"]["kernel"].shape == (1, 2, 4)
+    write_arrays(tmp_path / "weights.npz", weights(**WRONG[wrong]))
+    with pytest.raises(
+        UserError, match=r"weights\.npz does not hold the weights of the model.*run the experiment again"
+    ):
+        load_weights(result, model, 7, 3)

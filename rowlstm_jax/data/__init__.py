@@ -59,7 +59,7 @@ def load(name: str, data_dir: Path | None = None, local_files: Path | None = Non
                 dataset = dataset or _from_sources(spec, data_dir, local_files, staging, log)
         except OSError as error:
             raise UserError(
-                f"{data_dir} cannot hold {name} ({error}); choose another folder with --data-dir."
+                f"{data_dir} cannot hold {name} ({error}); make room there, or choose another folder with --data-dir."
             ) from error
     log(f"data: {spec.name} {spec.version} from {dataset.source}")
     return dataset

@@ -76,13 +76,20 @@ def _quiet() -> Iterator[None]:
 
 
 def write(dataset: ImageDataset, data_dir: Path) -> None:
-    """Prepare `data_dir/<name>/<version>` in array_record form, in file order."""
-    with _quiet():
-        WRITERS[dataset.name](dataset, data_dir=data_dir).download_and_prepare(
-            download_dir=data_dir / "downloads",
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False),
-            file_format="array_record",
-        )
+    """Prepare `data_dir/<name>/<version>` in array_record form, in file order.
+
+    Raises:
+      OSError: it can't be written, as on a full disk.
+    """
+    try:
+        with _quiet():
+            WRITERS[dataset.name](dataset, data_dir=data_dir).download_and_prepare(
+                download_dir=data_dir / "downloads",
+                download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+                file_format="array_record",
+            )
+    except RuntimeError as error:  # so says array_record
+        raise OSError(str(error).splitlines()[0]) from error
 
 
 def read(spec: DatasetSpec, data_dir: Path) -> ImageDataset:

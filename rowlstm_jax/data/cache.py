@@ -1,5 +1,6 @@
 """The decoded arrays on disk: four .npy files and their digest, in a folder beside the prepared data set."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from rowlstm_jax.data.images import DamagedError, ImageDataset, checked
 
 FILES = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")
 DIGEST = "digest.txt"
+HEADER = 1000  # bytes, more than that of any of these files
 
 
 def write(dataset: ImageDataset, folder: Path) -> None:
@@ -28,8 +30,14 @@ def read(spec: DatasetSpec, folder: Path) -> ImageDataset | None:
     try:
         if not folder.exists():
             return None
+        for file, size in zip((DIGEST, *FILES), (0, *map(math.prod, spec.shapes)), strict=True):
+            found = (
+                (folder / file).stat().st_size
+            )  # before it is read: a damaged file may have any, and a pipe has none
+            if not size < found <= size + HEADER:
+                raise DamagedError(f"{file} has {found:,} bytes")
         name, version, sha256 = (folder / DIGEST).read_text().split()
-        arrays = [np.load(folder / file) for file in FILES]
+        arrays = [np.load(folder / file, allow_pickle=False) for file in FILES]
     except Exception as error:  # a damaged file fails in many ways
         raise DamagedError(f"{type(error).__name__}: {error}") from error
     if (name, version) != (spec.name, spec.version):

@@ -103,15 +103,18 @@ def from_originals(spec: DatasetSpec, paths: Iterable[Path], source: str) -> Ima
 
 
 def read_original(file: FileSpec, path: Path) -> bytes:
-    """The bytes of an original file, held against its size and SHA-256."""
+    """The bytes of an original file, held against its size and SHA-256; of any file, no more than that size is read."""
+    data, size = b"", 0
     try:
-        data = path.read_bytes()
+        if path.is_file() or not path.exists():  # what is there and no file, such as a pipe, could be read for ever
+            with path.open("rb") as stream:
+                data, size = stream.read(file.size), path.stat().st_size
     except OSError as error:
         problem = error.strerror
     else:
-        if hashlib.sha256(data).hexdigest() == file.sha256:
+        if size == file.size and hashlib.sha256(data).hexdigest() == file.sha256:
             return data
-        kind = "a web page" if data.lstrip()[:1] == b"<" else f"other contents, {len(data):,} bytes"
+        kind = "a web page" if data.lstrip()[:1] == b"<" else f"other contents, {size:,} bytes"
         problem = f"{kind} instead of the original file"
     raise UserError(f"{path}: {problem}; put there the file of {file.size:,} bytes with SHA-256 {file.sha256}.")
 
