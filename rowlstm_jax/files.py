@@ -139,14 +139,22 @@ def require_inside(directory: Path) -> None:
 
     Args:
       directory: its links resolved; the folder itself may be reached through one, such as runs/<experiment>/latest.
+        It is walked through, so make sure first that it holds a run.
 
     Raises:
       UserError: there is such a link.
     """
     for folder, folders, files in os.walk(directory):
         for path in (Path(folder, name) for name in (*folders, *files)):
-            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(directory):
+            if path.is_symlink() and not _target(path).is_relative_to(directory):
                 raise UserError(f"{path} is a link that leads out of the run's folder; remove it, or name another run.")
+
+
+def _target(link: Path) -> Path:
+    try:
+        return Path(os.path.realpath(link))
+    except OSError:  # it leads where nobody may look
+        return Path("/")
 
 
 def _as_object(line: bytes) -> dict[str, Any]:

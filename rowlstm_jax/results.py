@@ -1,6 +1,7 @@
 """What a finished run left in its folder: test results, weights, and which model they are of."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,10 @@ def load(path: Path) -> Result:
     directory = absolute(path.parent if path.name == "summary.json" else path)
     if not directory.is_dir():
         raise UserError(f"There is no run folder {path}; name one, such as runs/mnist_rows/latest.")
+    if not os.path.lexists(directory / "summary.json"):
+        raise UserError(f"{directory} is no finished run: it has no summary.json; finish it with --resume.")
     require_inside(directory)
-    unfinished = f"{directory} is no finished run: it has no summary.json; finish it with --resume."
-    summary = read_json(directory / "summary.json", AGAIN, unfinished)
+    summary = read_json(directory / "summary.json", AGAIN)
     predictions, labels = _read_predictions(directory)
     result = Result(
         directory,

@@ -13,8 +13,8 @@ RANGES = {
     "log_every": (0,),
     "eval_every": (-1,),
     "checkpoint_every": (0,),
-    "devices": (0, -1),
-    "learning_rate": (0.0, -1e-3, math.nan, math.inf),
+    "devices": (0, -1, 1025),
+    "learning_rate": (0.0, -1e-3, math.nan, math.inf, 1e39, 1e-39),
 }
 
 
@@ -30,6 +30,17 @@ def test_paths_are_made_absolute(monkeypatch, tmp_path):
     assert absolute(Path("~/a b")) == absolute(Path("a b")) == tmp_path / "a b"
     with pytest.raises(UserError, match="~nobody-of-that-name/x names a home folder that is not known here"):
         absolute(Path("~nobody-of-that-name/x"))
+
+
+def test_a_path_that_cannot_be_used_names_its_flag(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    for field in ("data_dir", "local_files", "compilation_cache"):
+        with pytest.raises(UserError, match=f"^{flag(field)} is .*/file, which is no folder; it must name one"):
+            RunConfig(**{field: tmp_path / "file"})
+    for name, reason in (("file/below", "Not a directory"), ("x" * 300, "File name too long"), ("circle", "[Ll]oop")):
+        with pytest.raises(UserError, match=rf"^--run-dir.*can't be used.*{reason}.*; choose another"):
+            RunConfig(run_dir=tmp_path / name)
 
 
 def test_local_files_and_compilation_cache_default_to_the_environment(monkeypatch, tmp_path):
@@ -58,6 +69,13 @@ def test_differences_show_both_values_and_what_is_absent():
         ({"coordinator": "host:1"}, "are given together"),
         ({"distributed": True, "num_processes": 2}, "are given together"),
         ({"coordinator": "host", "num_processes": 2, "process_id": 0}, "--coordinator is host; it must be host:port"),
+        (
+            {"coordinator": "host:0", "num_processes": 2, "process_id": 0},
+            "--coordinator is host:0; it must be host:port",
+        ),
+        ({"coordinator": "host:65536", "num_processes": 2, "process_id": 0}, "it must be host:port"),
+        ({"coordinator": "host:٣", "num_processes": 2, "process_id": 0}, "it must be host:port"),
+        ({"coordinator": "host:1", "num_processes": 2**31, "process_id": 2}, "less than their number, which is less"),
         ({"coordinator": "host:1", "num_processes": 2, "process_id": 2}, "--process-id is 2 of --num-processes 2"),
         ({"coordinator": "host:1", "num_processes": 2, "process_id": -1}, "--process-id is -1 of --num-processes 2"),
     ],

@@ -157,6 +157,10 @@ def test_links_may_lie_in_a_run_and_not_lead_out_of_it(tmp_path):
         with pytest.raises(UserError, match=rf"run/{place} is a link that leads out of the run's folder; remove it"):
             require_inside(run)
         (run / place).unlink()
+    (run / "secret").symlink_to("/proc/1/cwd/a")  # where others than root may not look
+    with pytest.raises(UserError, match="run/secret is a link"):
+        require_inside(run)
+    (run / "secret").unlink()
     (tmp_path / "run-2").mkdir()
     (run / "sibling").symlink_to(tmp_path / "run-2")
     with pytest.raises(UserError, match="run/sibling is a link"):

@@ -189,3 +189,18 @@ def test_adamw_cosine_agrees_with_numpy():
 def test_adamw_cosine_needs_more_steps_than_its_warm_up():
     with pytest.raises(UserError, match=r"--steps is 300.*ask for more steps"):
         adamw_cosine(1e-3, 300, warmup=300, weight_decay=0.0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"warmup": -1, "weight_decay": 0.0}, "--warmup is -1; it must be 0 or more"),
+        ({"warmup": 0, "weight_decay": -0.1}, "--weight-decay is -0.1; it must be a number from 0 to 3.4e38"),
+        ({"warmup": 0, "weight_decay": float("nan")}, "--weight-decay is nan"),
+        ({"warmup": 0, "weight_decay": 1e39}, "--weight-decay is 1e\\+39"),
+    ],
+)
+def test_adamw_cosine_refuses_what_is_outside_its_range(flags, message):
+    adamw_cosine(1e-3, 300, warmup=0, weight_decay=0.0)
+    with pytest.raises(UserError, match=message):
+        adamw_cosine(1e-3, 300, **flags)
