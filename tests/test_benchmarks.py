@@ -227,7 +227,7 @@ def test_startup_reports_medians_of_cold_and_warm_starts(tmp_path, monkeypatch):
 
 
 def test_an_experiment_that_can_not_start_is_an_error_in_its_own_words(tmp_path):
-    with pytest.raises(UserError, match=r"could not be timed: error: --devices is -1; it must be 1 or more\."):
+    with pytest.raises(UserError, match=r"could not be timed: error: --devices is -1; it must be from 1 to 1024\."):
         startup.start(tmp_path, "cold", devices=-1)
 
 
