@@ -48,7 +48,7 @@ settings = hypothesis.settings(
     derandomize=True,
     deadline=None,
     database=None,
-    max_examples=10,
+    max_examples=7,
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],  # no example changes the folder
 )
 # No process can be given a NUL; bytes that are no UTF-8 reach Python as the surrogates DC80 to DCFF.
@@ -172,6 +172,12 @@ def required(script: Any) -> list[tuple[str, list[str]]]:
 def test_a_flag_with_any_value(start, script, name):
     @settings
     @hypothesis.given(st.lists(values, max_size=2))
+    @hypothesis.example(["-1"])
+    @hypothesis.example(["nan"])
+    @hypothesis.example(["1e39"])
+    @hypothesis.example([str(10**30)])
+    @hypothesis.example(["file/below"])
+    @hypothesis.example(["x" * 10_000])
     def any_value(given: list[str]) -> None:
         check(start, script, *(pair for pair in required(script) if pair[0] != name), (name, given))
 
