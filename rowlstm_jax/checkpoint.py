@@ -171,7 +171,7 @@ def restore(directory: Path, choose: Callable[[Manifest], Any], *, set_aside: bo
         raise UserError(
             f"No checkpoint in {directory} is good; put back what was lost, or start a new run in another --run-dir.\n"
             f"{listed}"
-        )
+        ) from list(damaged.values())[-1]
     return None
 
 

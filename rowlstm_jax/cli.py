@@ -11,7 +11,7 @@ from typing import NoReturn, TypeVar
 
 import tyro
 
-from rowlstm_jax import devices
+from rowlstm_jax import devices, distributed
 from rowlstm_jax.config import InterruptedRun, RunConfig, StartConfig, UserError
 
 ConfigT = TypeVar("ConfigT")
@@ -22,8 +22,8 @@ NARROWEST = 40  # columns; in fewer, tyro searches for a place to break a line f
 def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn:
     """Read the flags, start JAX if they are those of a `StartConfig`, call `main` and leave the process.
 
-    The exit status is 0 after a finished run, 2 after a user's mistake, 1 after a run that failed, and 128 plus the
-    signal's number after a signal that the run survived: 130 for Ctrl-C, 143 for SIGTERM.
+    The exit status is 0 after a finished run, 2 after a user's mistake, 1 after a run that failed or lost one of its
+    processes, and 128 plus the signal's number after a signal that the run survived: 130 for Ctrl-C, 143 for SIGTERM.
     """
     gc.freeze()  # what was imported stays: no later collection need walk it
     if shutil.get_terminal_size().columns < NARROWEST:
@@ -36,9 +36,12 @@ def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn
         if isinstance(config, StartConfig):
             devices.start(config)
         if isinstance(config, RunConfig):
-            devices.join(config)
-        silent = isinstance(config, RunConfig) and config.distributed and not devices.is_first_process()
-        with _silence() if silent else contextlib.nullcontext():
+            with distributed.ending_together(config):
+                distributed.join(config)
+                silent = config.distributed and not devices.is_first_process()
+                with _silence() if silent else contextlib.nullcontext():
+                    main(config)
+        else:
             main(config)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

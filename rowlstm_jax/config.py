@@ -137,6 +137,8 @@ class RunConfig(StartConfig, DataConfig):
     """How many processes there are, with --coordinator."""
     process_id: int | None = None
     """Which of them this is, from 0, with --coordinator."""
+    peer_timeout: int = 100
+    """Seconds that processes of --distributed wait for each other, at the start and when one falls silent."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -144,7 +146,7 @@ class RunConfig(StartConfig, DataConfig):
             raise UserError(f"--seed is {self.seed}; it must be a whole number from 0 to {2**32 - 1}.")
         if not 1 <= self.num_seeds <= 2**32 - self.seed:
             raise UserError(f"--num-seeds is {self.num_seeds}; it must be from 1 to {2**32 - self.seed}.")
-        for name in ("steps", "batch_size", "hidden", "log_every", "eval_every", "checkpoint_every"):
+        for name in ("steps", "batch_size", "hidden", "log_every", "eval_every", "checkpoint_every", "peer_timeout"):
             if not 1 <= getattr(self, name) < 2**31:
                 raise UserError(f"{flag(name)} is {getattr(self, name)}; it must be from 1 to {2**31 - 1}.")
         if not 2.0**-126 <= self.learning_rate < 2.0**128:  # what float32 holds in full; false for nan
@@ -178,18 +180,8 @@ class RunConfig(StartConfig, DataConfig):
 # Fields that say where and how a run is computed and how often it reports, not what: a resumed run may change them.
 FREE_ON_RESUME = frozenset(
     {"steps", "log_every", "checkpoint_every", "data_dir", "local_files", "run_dir", "resume", "compilation_cache"}
-    | {
-        "reset_optimizer",
-        "strict_compile",
-        "recurrence",
-        "memory_health",
-        "profile",
-        "devices",
-        "distributed",
-        "coordinator",
-        "num_processes",
-        "process_id",
-    }
+    | {"reset_optimizer", "strict_compile", "recurrence", "memory_health", "profile", "devices"}
+    | {"distributed", "coordinator", "num_processes", "process_id", "peer_timeout"}
 )
 
 

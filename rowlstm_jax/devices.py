@@ -47,28 +47,6 @@ def _devices_used(config: StartConfig) -> int:
     return each
 
 
-def join(config: RunConfig) -> None:
-    """Find the other processes of a distributed run, and check that the batch can be split; before JAX starts.
-
-    Raises:
-      UserError: they can't be found, or the batch can't be split.
-    """
-    if config.profile:  # without this, a trace on a CPU names no operations
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_enable_xprof_traceme=true"
-    try:
-        if config.distributed:
-            jax.distributed.initialize(config.coordinator, config.num_processes, config.process_id)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(
-            f"The processes of --distributed did not find each other ({reason}); start all of them within five "
-            "minutes, under SLURM, Open MPI or Kubernetes or with --coordinator, --num-processes and --process-id."
-        ) from error
-    make_mesh(
-        config.batch_size, config.devices, config.num_seeds
-    )  # a batch that can't be split is refused before the data are read
-
-
 def make_mesh(batch_size: int, devices: int | None = None, num_seeds: int = 1) -> Mesh:
     """A mesh with the axes "seed" and "batch" over the devices of all processes: seeds are split first, then batches.
 

@@ -16,7 +16,8 @@ LEVELS = [
     {"config"},
     {"augment", "cells", "data", "describe", "devices", "events", "files", "folder", "metrics", "permutations", "plots"}
     | {"recipe", "recompilation", "recurrence", "signals", "statistics"},
-    {"console", "costs", "environment", "insight", "lock", "manifest", "model", "records", "seeds", "sequences"},
+    {"console", "costs", "distributed", "environment", "insight", "lock", "manifest", "model", "records", "seeds"}
+    | {"sequences"},
     {"checkpoint", "protocols", "results", "step"},
     {"comparison", "evaluate", "progress"},
     {"identity", "programs"},

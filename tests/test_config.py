@@ -13,6 +13,7 @@ RANGES = {
     "log_every": (0,),
     "eval_every": (-1,),
     "checkpoint_every": (0,),
+    "peer_timeout": (0,),
     "devices": (0, -1, 1025),
     "learning_rate": (0.0, -1e-3, math.nan, math.inf, 1e39, 1e-39),
 }

@@ -7,7 +7,7 @@ from jax.sharding import PartitionSpec
 
 from rowlstm_jax import console
 from rowlstm_jax.config import RunConfig, UserError
-from rowlstm_jax.devices import all_or_none, cores, from_first_process, join, largest_of_all, make_mesh, place, start
+from rowlstm_jax.devices import all_or_none, cores, from_first_process, largest_of_all, make_mesh, place, start
 
 
 @pytest.fixture
@@ -86,19 +86,6 @@ def test_every_core_becomes_a_device_unless_a_number_is_given(monkeypatch, flags
     settings.clear()
     start(RunConfig(**flags))
     assert "jax_num_cpu_devices" not in settings, "who sets XLA's own flag knows better"
-
-
-def test_processes_that_do_not_find_each_other_are_told_how(monkeypatch):
-    monkeypatch.setattr("jax.config.update", lambda *_: None)
-
-    def nobody(*_):
-        raise ValueError("coordinator_address should be defined.\nMore.")
-
-    monkeypatch.setattr("jax.distributed.initialize", nobody)
-    with pytest.raises(
-        UserError, match=r"did not find each other \(coordinator_address should be defined\); start all"
-    ):
-        join(RunConfig(distributed=True))
 
 
 def test_the_split_is_said_in_a_line(capsys):
