@@ -1,12 +1,14 @@
 """Where the folders of runs lie, and whether one can be written to."""
 
+import contextlib
 import datetime
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-from rowlstm_jax.config import RunConfig, absolute
+from rowlstm_jax.config import RunConfig, UserError, absolute
 
 RUNS = Path("runs")
 
@@ -15,7 +17,7 @@ def choose_directory(experiment: str, config: RunConfig) -> Path:
     """The folder that the flags name, by default a new one, or the latest where a run is resumed."""
     if config.run_dir is not None:
         return absolute(config.run_dir)
-    folder, seeds = RUNS.absolute() / experiment, config.seeds
+    folder, seeds = absolute(RUNS / experiment), config.seeds
     if config.resume:
         return (folder / "latest").resolve()
     now = datetime.datetime.now(datetime.UTC)
@@ -25,7 +27,7 @@ def choose_directory(experiment: str, config: RunConfig) -> Path:
 
 def name_latest(experiment: str, directory: Path) -> None:
     """Let runs/<experiment>/latest point to a folder that lies beside it; others stay unnamed."""
-    if directory.parent == RUNS.absolute() / experiment:
+    if directory.parent == absolute(RUNS / experiment):
         link = directory.parent / f".latest-{os.getpid()}"
         link.unlink(missing_ok=True)
         link.symlink_to(directory.name)
@@ -37,6 +39,27 @@ def clean(directory: Path) -> None:
     for path in directory.glob(".*.*"):
         if path.suffix[1:].isdecimal():
             path.unlink()
+
+
+@contextlib.contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Within the block, an error of the file system, as a full disk or a run's folder that is gone, is a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"The run folder {directory} can't be written to ({error.strerror or error}); put that right, and "
+            "continue with the same flags and --resume: what was saved is untouched."
+        ) from error
+
+
+def require_there(directory: Path) -> None:
+    """Look whether a run's folder is still there: files that are open hide that it is gone.
+
+    Raises:
+      OSError: it is not.
+    """
+    (directory / "config.json").stat()
 
 
 def require_room(directory: Path, needed: int) -> None:

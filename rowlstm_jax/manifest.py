@@ -13,11 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rowlstm_jax.config import UserError
-from rowlstm_jax.files import write_json
+from rowlstm_jax.files import LARGEST_ARRAYS, LARGEST_TEXT, require_file, write_json
 
 FORMAT = 1
 NAME = "manifest.json"
-LARGEST = 10_000_000  # bytes; real ones have a few thousand
 LEAF_NAME = re.compile(r"[\w\-.]+(/[\w\-.]+)*")
 
 
@@ -78,8 +77,7 @@ def read(folder: Path) -> Manifest:
     """
     path = folder / NAME
     try:
-        if path.stat().st_size > LARGEST:
-            raise DamagedError(path, f"has more than {LARGEST:,} bytes")
+        require_file(path, LARGEST_TEXT)
         content = json.loads(path.read_bytes())
         sha256 = content.pop("sha256")
         if sha256 != _digest(content):
@@ -113,9 +111,12 @@ def _verify(folder: Path, files: Mapping[Path, str]) -> None:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise DamagedError(path, "lies outside the checkpoint")
         try:
+            require_file(path, LARGEST_ARRAYS)
             found = _sha256(path)
-        except OSError as error:
-            raise DamagedError(path, "is missing" if isinstance(error, FileNotFoundError) else str(error)) from error
+        except FileNotFoundError as error:
+            raise DamagedError(path, "is missing") from error
+        except (OSError, ValueError) as error:
+            raise DamagedError(path, f"can't be read ({error})") from error
         if found != sha256:
             raise DamagedError(path, "does not have the bytes that were saved")
 

@@ -17,8 +17,8 @@ from rowlstm_jax import environment
 from rowlstm_jax.config import RunConfig, UserError, to_json
 from rowlstm_jax.devices import all_or_none, from_first_process, is_first_process, largest_of_all
 from rowlstm_jax.events import EventFile
-from rowlstm_jax.files import read_lines, write_json, write_text
-from rowlstm_jax.folder import choose_directory, clean, name_latest
+from rowlstm_jax.files import read_json, read_lines, require_inside, write_json, write_text
+from rowlstm_jax.folder import choose_directory, clean, name_latest, require_there, writing
 from rowlstm_jax.identity import different_arrays, identity, require_same
 from rowlstm_jax.lock import FolderLock
 from rowlstm_jax.protocols import Protocol
@@ -26,12 +26,12 @@ from rowlstm_jax.recipe import Recipe
 from rowlstm_jax.records import Record
 
 # What a resumed run may change, and processes must have in common all the same.
-SAME_IN_ALL_PROCESSES = ("steps", "log_every", "checkpoint_every", "devices", "resume", "reset_optimizer") + (
+SAME_IN_ALL_PROCESSES = {"steps", "log_every", "checkpoint_every", "devices", "resume", "reset_optimizer"} | {
     "strict_compile",
     "profile",
     "recurrence",
     "memory_health",
-)
+}
 
 
 class Run:
@@ -61,6 +61,7 @@ class Run:
         # From the start of the process to here: the imports, most of all.
         self.seconds = {"start": time.time() - psutil.Process().create_time()}
         self._lock = FolderLock(self.directory)
+        self._made = False
         self._metrics = None
         self._events = None
 
@@ -82,6 +83,7 @@ class Run:
                 self._check_resumable()
             elif self.directory.exists() and not self._is_empty():
                 raise UserError(f"{self.directory} is not an empty folder; choose another --run-dir, or add --resume.")
+            self._made = not self.directory.exists()
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
             clean(self.directory)
@@ -95,13 +97,14 @@ class Run:
         if not is_first_process():
             return
         for file in (self._metrics, self._events):
-            with self.writing() if kind is None else contextlib.suppress(OSError):  # the first error counts
+            with writing(self.directory) if kind is None else contextlib.suppress(OSError):  # the first error counts
                 if file is not None:
                     file.close()
         with contextlib.suppress(OSError):
             if self._is_empty():
                 self._lock.remove()
-                self.directory.rmdir()
+                if self._made:
+                    self.directory.rmdir()
             self._lock.release()
 
     def _is_empty(self) -> bool:
@@ -131,15 +134,14 @@ class Run:
 
     def _check_resumable(self) -> None:
         path = self.directory / "config.json"
+        none = f"There is no run to resume in {self.directory}; name one with --run-dir, or leave --resume out."
+        saved = read_json(path, "resume another run", missing=none)
+        require_inside(self.directory)
         try:
-            saved = json.loads(path.read_text())
-            self.require_same(self.directory, {name: dict(saved[name]) for name in ("identity", "versions")})
-        except FileNotFoundError as error:
-            raise UserError(
-                f"There is no run to resume in {self.directory}; name one with --run-dir, or leave --resume out."
-            ) from error
+            described = {name: dict(saved[name]) for name in ("identity", "versions")}
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} can't be read as a run's config ({error}); resume another run.") from error
+        self.require_same(self.directory, described)
 
     def begin(self, step: int) -> None:
         """Write config.json, and open the files that grow, to continue after `step`; later steps in them are cut off.
@@ -171,7 +173,7 @@ class Run:
             return
         if self._metrics is None:
             raise RuntimeError("begin() comes before log()")
-        self._look()
+        require_there(self.directory)
         self._metrics.write(json.dumps({"step": step, **record}) + "\n")
         self._metrics.flush()
         self._show(step, **record)
@@ -185,28 +187,6 @@ class Run:
                 of_seeds = zip(self.config.seeds, value, strict=True)
                 scalars |= {f"{name}/seed{seed}": of_seed for seed, of_seed in of_seeds}
         self._events.add(step, {name: value for name, value in scalars.items() if value is not None})
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Within the block, an error of the file system, as a full disk or a folder that is gone, is a UserError."""
-        try:
-            yield
-        except OSError as error:
-            raise UserError(
-                f"The run folder {self.directory} can't be written to ({error.strerror or error}); put that right, and "
-                "continue with the same flags and --resume: what was saved is untouched."
-            ) from error
-
-    def require_folder(self) -> None:
-        """Look whether the folder is still there: files that are open hide that it is gone.
-
-        Raises:
-          OSError: it is not.
-        """
-        from_first_process(self._look)
-
-    def _look(self) -> None:
-        (self.directory / "config.json").stat()
 
     def open_test(self, selected_steps: list[int]) -> None:
         """Write down that the test set is opened, and for the weights of which steps: once, in an honest run."""
@@ -227,7 +207,11 @@ class Run:
         Raises:
           UserError: a finished line is damaged.
         """
-        return read_lines(self.directory / "metrics.jsonl")
+        path = self.directory / "metrics.jsonl"
+        records = read_lines(path)
+        if any(type(record.get("step")) is not int for record in records):
+            raise UserError(f"{path} is damaged: not all of its lines have a step; resume another run.")
+        return records
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:

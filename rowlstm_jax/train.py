@@ -16,8 +16,9 @@ from rowlstm_jax.checkpoint import Checkpoints
 from rowlstm_jax.config import InterruptedRun, RunConfig, UserError
 from rowlstm_jax.data import Examples, Splits
 from rowlstm_jax.data.order import batch_indices
-from rowlstm_jax.devices import largest_of_all, make_mesh
+from rowlstm_jax.devices import from_first_process, largest_of_all, make_mesh
 from rowlstm_jax.evaluate import Evaluation
+from rowlstm_jax.folder import require_there, writing
 from rowlstm_jax.metrics import Metrics
 from rowlstm_jax.programs import Programs
 from rowlstm_jax.progress import Progress
@@ -78,7 +79,7 @@ def fit(run: Run, data: Splits) -> Fitted:
         raise ValueError("A recipe with patience needs a protocol that selects the best evaluated step.")
     seeds = Seeds(config.num_seeds, make_mesh(config.batch_size, config.devices, config.num_seeds))
     console.show_devices(seeds.mesh, config.batch_size, config.num_seeds)
-    with run.writing(), contextlib.ExitStack() as stack:
+    with writing(run.directory), contextlib.ExitStack() as stack:
         received = stack.enter_context(stop_signals())
         with run.phase("compile"):
             index = order_index(run.protocol.order, *data.train.images.shape[1:])
@@ -153,7 +154,7 @@ class _Loop:
                     bar.write(log_line(step, config.steps, record))
                 if _due(config, step, config.eval_every) or step % config.checkpoint_every == 0:
                     with run.phase("checkpoint"):
-                        run.require_folder()
+                        from_first_process(lambda: require_there(run.directory))
                         self.checkpoints.save(step, progress)
                 if self.watch is not None:
                     self.watch.forbid()
