@@ -221,6 +221,7 @@ def several(tmp_path_factory) -> tuple[Path, str]:
     return folder, out
 
 
+@pytest.mark.slow
 def test_seeds_at_once_are_the_runs_of_each_and_are_summed_up(several, finished):
     folder, out = several
     assert "3 seeds, batches of 100, each over 1 on 1 cpu device" in out
@@ -270,6 +271,7 @@ def test_two_runs_are_compared_and_a_third_of_another_protocol_is_refused(severa
     assert run(several[0], columns, "--output", picture, *varied, experiment="compare")[0] == 0
 
 
+@pytest.mark.slow
 def test_each_opening_of_the_test_set_is_written_down(several):
     folder, _ = several
     openings = json.loads((folder / "summary.json").read_text())["test_openings"]
@@ -280,6 +282,7 @@ def test_each_opening_of_the_test_set_is_written_down(several):
     assert len(json.loads((folder / "summary.json").read_text())["test_openings"]) == 2
 
 
+@pytest.mark.slow
 def test_insight_draws_what_a_run_has_learnt(several):
     status, out, err = run(several[0], experiment="insight")
     assert (status, err) == (0, "")

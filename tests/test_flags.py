@@ -102,6 +102,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
         monkeypatch.setattr(script, "main", started)
     monkeypatch.setattr(results_table, "write_text", started)
     monkeypatch.setattr("jax.distributed.initialize", started)
+    monkeypatch.setattr("rowlstm_jax.distributed._say_on_abort", lambda _: None)
+    monkeypatch.setattr("rowlstm_jax.distributed.ending_together", contextlib.nullcontext)  # it would leave the process
     monkeypatch.setattr("jax.config.update", lambda *_: None)
     monkeypatch.setattr("gc.freeze", lambda: None)
 

@@ -109,7 +109,7 @@ def test_seeds_one_by_one_have_the_bits_of_runs_of_their_own(tiny_data, devices,
             np.testing.assert_array_equal(several[position], one[0])
 
 
-@pytest.mark.parametrize("one_by_one", [True, False])
+@pytest.mark.parametrize("one_by_one", [SLOW(True), False])
 def test_after_100_steps_seeds_are_close_to_runs_whose_batches_are_split(tiny_data, one_by_one):
     train, seeds = tiny_data.train, [5, 6]
 
@@ -137,6 +137,7 @@ def test_every_cell_trains_the_same_under_vmap(tiny_data, cell):
     chex.assert_trees_all_close(*states, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_devices_draw_different_dropout_masks(tiny_data):
     """With one mask for both, two devices with the same four examples would compute what one does with these."""
     model = PLAIN.clone(dropout=0.5)
