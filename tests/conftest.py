@@ -11,8 +11,8 @@ import optax
 import pytest
 
 from rowlstm_jax.cells import BasicLSTMCell
-from rowlstm_jax.config import RunConfig
-from rowlstm_jax.data import Examples, Sealed, Splits
+from rowlstm_jax.config import RunConfig, UserError
+from rowlstm_jax.data import Examples, ImageDataset, Sealed, Splits, load
 from rowlstm_jax.model import SequenceClassifier
 from rowlstm_jax.protocols import Protocol
 from rowlstm_jax.recipe import Recipe
@@ -49,6 +49,15 @@ def compilations() -> Iterator[list[object]]:
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield seen
     jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.fixture(scope="session")
+def mnist() -> ImageDataset:
+    """Where scripts find it too; prepared on first use."""
+    try:
+        return load("mnist")
+    except UserError as error:
+        pytest.skip(f"MNIST is not here and cannot be had: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,6 @@ from experiments.benchmarks.problem import make_problem
 from experiments.benchmarks.timing import alternate
 from experiments.benchmarks.trainer import UnavailableError
 from rowlstm_jax.config import UserError
-from rowlstm_jax.data import load
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"batch_size": 4, "time_steps": 3, "features": 5, "hidden": 6}
@@ -201,11 +200,7 @@ def test_scaling_grows_one_size_at_a_time_and_spares_slow_systems(tmp_path, monk
 
 
 @pytest.mark.slow
-def test_startup_times_the_experiment_by_phase(tmp_path, compilation_cache):
-    try:
-        load("mnist")
-    except UserError as error:
-        pytest.skip(f"MNIST is not here and cannot be had: {error}")
+def test_startup_times_the_experiment_by_phase(tmp_path, compilation_cache, mnist):
     (tmp_path / "compiled").symlink_to(compilation_cache)
     seconds = startup.start(tmp_path, "warm", devices=1)
     assert set(seconds) == {*startup.PHASES, startup.FIRST_STEP, startup.END}
@@ -224,6 +219,16 @@ def test_startup_reports_medians_of_cold_and_warm_starts(tmp_path, monkeypatch):
     assert began == 3 * ["cold", "warm"]
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert {(row["cold"], row["warm"]) for row in rows} == {(3.0, 4.0)}
+
+
+@pytest.mark.slow
+def test_what_integrity_costs_is_timed(tmp_path, mnist):
+    flags = ["--steps", "6", "--checkpoint-every", "3", "--json", str(tmp_path / "rows.json")]
+    command = [sys.executable, "-m", "experiments.benchmarks.integrity", *flags]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["trained", "resumed at its end"]
+    assert all(0 < row["integrity"] < row["seconds"] for row in rows)
 
 
 def test_an_experiment_that_can_not_start_is_an_error_in_its_own_words(tmp_path):

@@ -7,8 +7,6 @@ import optax
 import pytest
 
 from rowlstm_jax.cells import CELLS
-from rowlstm_jax.config import UserError
-from rowlstm_jax.data import load
 from rowlstm_jax.model import SequenceClassifier
 
 STEPS, B, HELD_OUT, HIDDEN = 150, 100, 2000, 64
@@ -26,14 +24,6 @@ EXPECTED = {
     "cornn": (1e-2, 0.45),
     "lem": (1e-2, 0.70),
 }
-
-
-@pytest.fixture(scope="module")
-def mnist():
-    try:
-        return load("mnist", log=lambda _: None)
-    except UserError as error:
-        pytest.skip(f"MNIST is not here and cannot be had: {error}")
 
 
 def accuracy_after_training(name: str, mnist, seed: int = 0) -> float:

@@ -18,8 +18,6 @@ import pytest
 from experiments.benchmarks import same_bits
 from rowlstm_jax.augment import Affine
 from rowlstm_jax.cells import BasicLSTMCell
-from rowlstm_jax.config import UserError
-from rowlstm_jax.data import load
 from rowlstm_jax.data.order import batch_indices
 from rowlstm_jax.devices import cores
 from rowlstm_jax.metrics import Metrics
@@ -96,13 +94,9 @@ def test_the_weights_after_some_steps_are_those_that_they_have_been():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 2])
-def test_a_run_on_one_core_and_one_on_two_compute_the_same_bits(tmp_path, devices):
+def test_a_run_on_one_core_and_one_on_two_compute_the_same_bits(tmp_path, mnist, devices):
     if not hasattr(os, "sched_setaffinity") or cores() < 2:
         pytest.skip("needs two cores, and a system that can hold a process to one")
-    try:
-        load("mnist")
-    except UserError as error:
-        pytest.skip(f"MNIST is not here and cannot be had: {error}")
     flags = ["--steps", 12, "--hidden", 64, "--devices", devices, "--log-every", 5, "--compilation-cache", None]
     found = []
     for number in (1, 2):

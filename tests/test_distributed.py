@@ -16,20 +16,10 @@ import pytest
 
 from rowlstm_jax import distributed
 from rowlstm_jax.config import InterruptedRun, RunConfig, UserError
-from rowlstm_jax.data import load
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--hidden", 8, "--devices", 1, "--log-every", 5, "--eval-every", 50, "--checkpoint-every", 10]
 LOST = "error: Another process of this run was lost, it seems, or silent for 10 seconds; when all have ended, "
-
-
-@pytest.fixture(scope="module")
-def mnist() -> None:
-    """Where the scripts find it too; prepared on first use."""
-    try:
-        load("mnist")
-    except UserError as error:
-        pytest.skip(f"MNIST is not here and cannot be had: {error}")
 
 
 @pytest.fixture

@@ -17,19 +17,13 @@ import pytest
 from PIL import Image
 
 from rowlstm_jax.config import UserError
-from rowlstm_jax.data import ImageDataset, load
+from rowlstm_jax.data import load
 
 ROOT = Path(__file__).parents[1]
 FLAGS = ["--log-every", "5", "--eval-every", "10", "--checkpoint-every", "10"]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def mnist() -> ImageDataset:
-    """Where the scripts find it too; prepared on first use."""
-    try:
-        return load("mnist")
-    except UserError as error:
-        pytest.skip(f"MNIST is not here and cannot be had: {error}")
+pytestmark = pytest.mark.usefixtures("mnist")
 
 
 def start(*flags: object, experiment: str = "mnist_rows") -> subprocess.Popen:

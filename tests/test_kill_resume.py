@@ -12,7 +12,6 @@ import pytest
 from experiments.benchmarks import same_bits
 from rowlstm_jax.checkpoint import Checkpoints
 from rowlstm_jax.config import UserError
-from rowlstm_jax.data import load
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,11 +70,7 @@ def test_one_byte_that_differs_and_one_file_too_many_are_found(tmp_path, change,
 
 
 @pytest.mark.slow
-def test_a_run_killed_ten_times_ends_in_the_bits_of_one_never_disturbed(tmp_path):
-    try:
-        load("mnist")
-    except UserError as error:
-        pytest.skip(f"MNIST is not here and cannot be had: {error}")
+def test_a_run_killed_ten_times_ends_in_the_bits_of_one_never_disturbed(tmp_path, mnist):
     flags = ["--kills", "10", "--json", str(tmp_path / "rows.json")]
     command = [sys.executable, "-m", "experiments.benchmarks.kill_resume", *flags]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
