@@ -19,7 +19,7 @@ from orbax.checkpoint.checkpoint_managers import LatestN
 from rowlstm_jax import console
 from rowlstm_jax.config import UserError
 from rowlstm_jax.devices import fetch, from_first_process, is_first_process, largest_of_all
-from rowlstm_jax.folder import require_room
+from rowlstm_jax.folder import SAVED, require_room
 from rowlstm_jax.manifest import DamagedError, Leaf, Manifest, named, read, steps
 
 ITEM = "state"  # the folder of a checkpoint that holds its arrays
@@ -41,7 +41,7 @@ class Checkpoints:
         """
         for logger in ("absl", "concurrent.futures"):  # the tracebacks of errors that Orbax raises too
             logging.getLogger(logger).setLevel(logging.CRITICAL)
-        self._directory, self._about, self._manifest, self._step = directory, about, None, 0
+        self._directory, self._about, self._manifest, self._step = directory, about, None, None
         options = ocp.CheckpointManagerOptions(
             preservation_policy=LatestN(n=2),
             cleanup_tmp_directories=True,
@@ -60,6 +60,7 @@ class Checkpoints:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Wait for the save under way and close the folder; if the block failed, a failure here is a warning."""
         try:
+            self.wait()
             with self._failing_clearly():
                 self._manager.close()
         except UserError as error:
@@ -72,12 +73,13 @@ class Checkpoints:
         """The step of the newest checkpoint; None where there is none."""
         return self._manager.latest_step()
 
-    def save(self, step: int, tree: Any) -> None:
+    def save(self, step: int, tree: Any, **about: Any) -> None:
         """Copy the tree to the host and write it in the background; the caller may donate its buffers at once.
 
         Args:
           step: not below the latest step; of that one, nothing more is saved.
           tree: arrays, typed PRNG keys among them.
+          about: what else the manifest shall say.
 
         Raises:
           UserError: the checkpoint before this one could not be written, or this one can't be.
@@ -88,7 +90,7 @@ class Checkpoints:
         # Of arrays on several devices Orbax would let each device save a slice, and compile all these slices.
         arrays = {name: np.array(array) for name, array in fetch(named(tree)).items()}
         leaves = {name: Leaf.of(array) for name, array in arrays.items()}
-        self._step, self._manifest = step, Manifest(step, leaves, self._about)
+        self._step, self._manifest = step, Manifest(step, leaves, {**self._about, **about})
         args = ocp.args.Composite(**{ITEM: ocp.args.StandardSave(unflatten_dict(arrays, sep="/"))})
         with self._failing_clearly():
             # Asked first, for where it is not there, Orbax and TensorStore fail loudly.
@@ -106,6 +108,9 @@ class Checkpoints:
         """
         with self._failing_clearly():
             self._manager.wait_until_finished()
+        if self._manifest is not None and is_first_process():
+            with contextlib.suppress(OSError):  # it only makes a later refusal possible
+                (self._directory.parent / SAVED).touch()
 
     def _write_manifest(self) -> None:
         """Called by Orbax once the files are written, while the folder still has its temporary name."""
@@ -118,9 +123,9 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError) as error:  # TensorStore's errors of the file system are ValueErrors
-            reason = str(error).splitlines()[0]
+            step = f" of step {self._step}" if self._step is not None else "s"
             raise UserError(
-                f"The checkpoint of step {self._step} can't be saved in {self._directory} ({reason}); what was saved "
+                f"The checkpoint{step} can't be saved in {self._directory} ({_first_line(error)}); what was saved "
                 "before is untouched: put that right, and continue with --resume."
             ) from error
 
@@ -153,26 +158,37 @@ def restore(directory: Path, choose: Callable[[Manifest], Any], *, set_aside: bo
       UserError: all checkpoints are damaged.
     """
     damaged: dict[int, DamagedError] = {}
+    good: dict[int, Manifest] = {}
     for step in from_first_process(lambda: steps(directory)):
         try:
-            manifest = _examine(directory / str(step))
+            good[step] = _examine(directory / str(step))
+        except DamagedError as error:
+            damaged[step] = error
+    for step, manifest in good.items():
+        try:
             tree = _read(directory / str(step), manifest, choose(manifest))
         except DamagedError as error:
             damaged[step] = error
             continue
-        for bad, error in damaged.items():
+        for bad in sorted(damaged, reverse=True):
             moved = ""
             if set_aside:
                 moved = f" and is now {from_first_process(functools.partial(_set_aside, directory / str(bad)))}"
-            console.warn(f"The checkpoint of step {bad} is damaged ({error}){moved}; that of step {step} is good.")
+            console.warn(
+                f"The checkpoint of step {bad} is damaged ({damaged[bad]}){moved}; that of step {step} is good."
+            )
         return Restored(step, tree, manifest.about)
     if damaged:
-        listed = "\n".join(f"  step {step}: {error}" for step, error in damaged.items())
+        listed = "\n".join(f"  step {step}: {damaged[step]}" for step in sorted(damaged, reverse=True))
         raise UserError(
             f"No checkpoint in {directory} is good; put back what was lost, or start a new run in another --run-dir.\n"
             f"{listed}"
         ) from list(damaged.values())[-1]
     return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _like(leaf: Any, bits: jax.Array) -> jax.Array:
@@ -184,7 +200,7 @@ def _examine(folder: Path) -> Manifest:
 
     def examine() -> dict[str, Any]:
         try:
-            return {"manifest": dataclasses.asdict(read(folder))}
+            return {"content": read(folder)}
         except DamagedError as error:
             return {"damaged": [str(error.path), error.reason]}
 
@@ -192,28 +208,34 @@ def _examine(folder: Path) -> Manifest:
     if "damaged" in outcome:
         path, reason = outcome["damaged"]
         raise DamagedError(Path(path), reason)
-    found = outcome["manifest"]
-    leaves = {name: Leaf(of["dtype"], tuple(of["shape"]), of["sha256"]) for name, of in found["leaves"].items()}
-    return Manifest(found["step"], leaves, found["about"])
+    return Manifest.of(outcome["content"])
 
 
 def _read(folder: Path, manifest: Manifest, like: Any) -> Any:
     """The arrays of a checkpoint whose manifest names them all, held against their SHA-256."""
-    wanted = unflatten_dict(named(like), sep="/")
-    how = jax.tree.map(lambda x: ocp.ArrayRestoreArgs(sharding=x.sharding, global_shape=x.shape, dtype=x.dtype), wanted)
-    wrong = None
+    arrays, failure = {}, None
     try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            args = ocp.args.PyTreeRestore(item=wanted, restore_args=how, partial_restore=True)
-            arrays: Any = flatten_dict(checkpointer.restore(folder / ITEM, args=args), sep="/")
-        wrong = next((name for name, array in fetch(arrays).items() if Leaf.of(array) != manifest.leaves[name]), None)
+        arrays = _load(folder / ITEM, named(like))
     except (KeyError, OSError, TypeError, ValueError) as error:
-        raise DamagedError(folder / ITEM, f"can't be read ({str(error).splitlines()[0]})") from error
-    if largest_of_all(wrong is not None):
-        raise DamagedError(folder / ITEM, f"{wrong} does not have the bytes that were saved")
-    return jax.tree.unflatten(
-        jax.tree.structure(like), map(_like, jax.tree.leaves(like), (arrays[name] for name in named(like)))
-    )
+        failure = error
+    if largest_of_all(failure is not None):  # or one process would wait in vain for the other in what follows
+        reason = _first_line(failure) if failure else "by another process"
+        raise DamagedError(folder / ITEM, f"can't be read ({reason})") from failure
+    for name, array in fetch(arrays).items():
+        if Leaf.of(array) != manifest.leaves[name]:
+            raise DamagedError(folder / ITEM, f"{name} does not have the bytes that were saved")
+    leaves = map(_like, jax.tree.leaves(like), (arrays[name] for name in named(like)))
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _load(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The arrays of these names, shapes, dtypes and shardings."""
+    item = unflatten_dict(wanted, sep="/")
+    how = jax.tree.map(lambda x: ocp.ArrayRestoreArgs(sharding=x.sharding, global_shape=x.shape, dtype=x.dtype), item)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        args = ocp.args.PyTreeRestore(item=item, restore_args=how, partial_restore=True)
+        arrays: Any = flatten_dict(checkpointer.restore(folder, args=args), sep="/")
+    return arrays
 
 
 def _set_aside(folder: Path) -> str:

@@ -120,11 +120,11 @@ class RunConfig(StartConfig, DataConfig):
     resume: bool = False
     """Continue the run in --run-dir, or the experiment's latest run, from its last good checkpoint."""
     reset_optimizer: bool = False
-    """With --resume: keep weights and step, and start the optimiser anew, with its present settings."""
+    """With --resume: keep weights and step, and start the optimiser anew, with its present settings; once for these."""
     from_checkpoint: Path | None = None
-    """Folder of a run of the same model, whose last weights, not their average, a new run starts from."""
+    """Folder of a run of the same model, from whose last weights, not their average, a new run starts."""
     on_nonfinite: Literal["halt", "skip"] = "halt"
-    """What to do when a loss or a gradient is not finite: end the run, or skip such steps, at most ten in a row."""
+    """When loss, gradient or weights are not finite: end the run, or skip the step; more than ten in a row end it."""
     strict_compile: bool = False
     """End the run if anything is compiled after its first steps."""
     profile: bool = False
@@ -180,7 +180,7 @@ class RunConfig(StartConfig, DataConfig):
 # Fields that say where and how a run is computed and how often it reports, not what: a resumed run may change them.
 FREE_ON_RESUME = frozenset(
     {"steps", "log_every", "checkpoint_every", "data_dir", "local_files", "run_dir", "resume", "compilation_cache"}
-    | {"reset_optimizer", "strict_compile", "recurrence", "memory_health", "profile", "devices"}
+    | {"reset_optimizer", "from_checkpoint", "strict_compile", "recurrence", "memory_health", "profile", "devices"}
     | {"distributed", "coordinator", "num_processes", "process_id", "peer_timeout"}
 )
 

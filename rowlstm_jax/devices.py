@@ -130,11 +130,11 @@ def from_first_process(function: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def all_or_none() -> Iterator[None]:
-    """If the block ends in a UserError in one process, as where a file is missing on one machine, it does in all."""
+    """If the block fails in one process, as where a file is missing on one machine, it does in all."""
     failure = None
     try:
         yield
-    except UserError as error:
+    except Exception as error:  # the others wait: whatever it is, they must hear of it
         failure = error
     failed = largest_of_all(failure is not None)
     if failure is not None:

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -30,6 +30,11 @@ def write_json(path: Path, value: object) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file."""
     _replace(path, lambda file: file.write(text.encode()))
+
+
+def to_lines(objects: Iterable[Mapping[str, Any]]) -> str:
+    """The text of a .jsonl."""
+    return "".join(json.dumps(value) + "\n" for value in objects)
 
 
 def write_arrays(path: Path, arrays: Mapping[Any, Any]) -> None:

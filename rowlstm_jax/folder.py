@@ -11,6 +11,7 @@ from pathlib import Path
 from rowlstm_jax.config import RunConfig, UserError, absolute
 
 RUNS = Path("runs")
+SAVED = ".saved"  # a file in a run's folder: there has been a checkpoint
 
 
 def choose_directory(experiment: str, config: RunConfig) -> Path:
@@ -47,6 +48,8 @@ def writing(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if not (directory / "config.json").exists() and not directory.is_dir():
+            raise UserError(f"The run folder {directory} is gone, and with it what was saved; start again.") from error
         raise UserError(
             f"The run folder {directory} can't be written to ({error.strerror or error}); put that right, and "
             "continue with the same flags and --resume: what was saved is untouched."

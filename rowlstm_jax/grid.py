@@ -12,7 +12,7 @@ from rowlstm_jax.config import InterruptedRun, NonFiniteError, RunConfig, UserEr
 from rowlstm_jax.costs import forward_flops
 from rowlstm_jax.data.catalogue import IMAGE_SHAPE
 from rowlstm_jax.files import read_json, write_json
-from rowlstm_jax.folder import choose_directory, name_latest
+from rowlstm_jax.folder import choose_directory, name_latest, writing
 from rowlstm_jax.run import Run
 from rowlstm_jax.sequences import order_index
 from rowlstm_jax.train import fit
@@ -55,7 +55,8 @@ def train_grid(
             except InterruptedRun as stopped:
                 message = f"Stopped at {cell} on {order}. Continue with the same flags and --resume --run-dir {folder}"
                 raise InterruptedRun(message, stopped.signum) from None
-            write_json(folder / "table.json", {"rows": rows, "steps": config.steps, "seeds": list(config.seeds)})
+            with writing(folder):
+                write_json(folder / "table.json", {"rows": rows, "steps": config.steps, "seeds": list(config.seeds)})
             name_latest(experiment, folder)
     return folder, rows
 

@@ -1,5 +1,6 @@
 """What a run is, as JSON values, and what it must have in common with the run that it resumes."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from rowlstm_jax.protocols import Protocol
 from rowlstm_jax.recipe import Recipe
 from rowlstm_jax.sequences import order_index
 
+MOST = 8  # settings that a refusal names
 BUILD_RECIPES = ("rowlstm_jax", "flax", "optax")  # packages
 
 # What says how weights are updated, and not which weights there are.
@@ -52,7 +54,7 @@ def comparable(
     """What two identities say of the same things.
 
     A flag that there was not yet is none that was different, if it has its default now. Other versions may build the
-    same recipe of other parts; then only the numbers in it are compared that both have.
+    same recipe of other parts; of those that are not this project's, only plain values are compared then.
 
     Args:
       saved: of the run that is resumed.
@@ -60,21 +62,24 @@ def comparable(
       versions: of the packages with which the former was saved, by name.
     """
     same = all(versions.get(package) == version for package, version in environment.versions(BUILD_RECIPES).items())
-
     defaults = {field.name: field.default for field in dataclasses.fields(RunConfig)}
 
     def kept(name: str) -> bool:
-        if name not in saved and name in defaults and now[name] == defaults[name]:
+        if name in FREE_ON_RESUME or (name not in saved and name in defaults and now[name] == defaults[name]):
             return False
-        return same or not name.startswith("recipe") or (_is_number(saved.get(name)) and _is_number(now.get(name)))
+        if same or not name.startswith("recipe"):
+            return True
+        ours = name.startswith("recipe.model") and "_init" not in name
+        return name in saved and name in now and (ours or (_is_plain(saved[name]) and _is_plain(now[name])))
 
     return {k: v for k, v in saved.items() if kept(k)}, {k: v for k, v in now.items() if kept(k)}
 
 
-def _is_number(text: Any) -> bool:
+def _is_plain(text: str) -> bool:
+    """Whether it describes a number, a truth value or None, and not a function or a class."""
     try:
-        return float(text) is not None
-    except (TypeError, ValueError):
+        return text in ("True", "False", "None") or bool(f"{float(text)}")
+    except ValueError:
         return False
 
 
@@ -100,8 +105,9 @@ def require_same(
     """
     before, now = comparable(saved["identity"], now, saved["versions"])
     same_but_optimizer = without_optimizer(before) == without_optimizer(now)
-    if before != now and not (reset_optimizer and same_but_optimizer):
-        refuse(where, differences(before, now), different_arrays(), same_but_optimizer)
+    different = differences(before, now)
+    if different and not (reset_optimizer and same_but_optimizer):
+        refuse(where, different, different_arrays(), same_but_optimizer)
 
 
 def refuse(where: object, settings: Sequence[str], table: str, same_but_optimizer: bool) -> NoReturn:
@@ -116,6 +122,10 @@ def refuse(where: object, settings: Sequence[str], table: str, same_but_optimize
     Raises:
       UserError: always.
     """
+    flags = [phrase for phrase in settings if not phrase.startswith("recipe")]  # they say it in fewer words
+    settings = flags or settings
+    if len(settings) > MOST:
+        settings = [*settings[:MOST], f"and {len(settings) - MOST} more"]
     what = f"with other settings: {'; '.join(settings)}" if settings else "by this program, whose arrays are others"
     arrays = f"\nArrays, as they are saved and as they are needed:\n{table}" if table else ""
     reset = "add --reset-optimizer, which keeps the weights and starts the optimiser anew, "
@@ -127,17 +137,23 @@ def refuse(where: object, settings: Sequence[str], table: str, same_but_optimize
     )
 
 
-def different_arrays(checkpoints: Path, protocol: Protocol, recipe: Recipe, num_seeds: int) -> str:
-    """How the arrays of a folder's newest good checkpoint differ from those of a program; empty if they do not."""
+def newest(checkpoints: Path) -> manifest.Manifest | None:
+    """The manifest of the newest checkpoint of a run that has a readable one; its files may be damaged."""
     for step in manifest.steps(checkpoints):
-        try:
-            saved = manifest.read(checkpoints / str(step))
-        except manifest.DamagedError:
-            continue
-        index = order_index(protocol.order, *saved.about["image_shape"])
-        inputs = jax.ShapeDtypeStruct((1, *index.shape), np.float32)
-        best = protocol.selection == "best_validation"
-        seeds = np.zeros(num_seeds, np.uint32)
-        now = jax.eval_shape(lambda seeds: begin(recipe, inputs, seeds, select_best=best), seeds)  # noqa: B023
-        return manifest.differences(saved.leaves, manifest.named(now))
-    return ""
+        with contextlib.suppress(manifest.DamagedError, UserError):
+            found = manifest.Manifest.of(manifest.read(checkpoints / str(step), verify=False))
+            if manifest.is_of_a_run(found.about):
+                return found
+    return None
+
+
+def different_arrays(checkpoints: Path, protocol: Protocol, recipe: Recipe, num_seeds: int) -> str:
+    """How the arrays of a folder's newest checkpoint differ from those of a program; empty if they do not."""
+    saved = newest(checkpoints)
+    if saved is None:
+        return ""
+    index = order_index(protocol.order, *saved.about["image_shape"])
+    inputs = jax.ShapeDtypeStruct((1, *index.shape), np.float32)
+    best, seeds = protocol.selection == "best_validation", np.zeros(num_seeds, np.uint32)
+    now = jax.eval_shape(lambda seeds: begin(recipe, inputs, seeds, select_best=best), seeds)
+    return manifest.differences(saved.leaves, manifest.named(now))

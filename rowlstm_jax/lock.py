@@ -40,8 +40,8 @@ class FolderLock:
 
     def remove(self) -> None:
         """Give the lock back, and leave no trace of it."""
+        (self._directory / ".lock").unlink(missing_ok=True)  # while it is held, or somebody could hold what is removed
         self.release()
-        (self._directory / ".lock").unlink(missing_ok=True)
 
     def _holder(self) -> str:
         try:

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rowlstm_jax.config import UserError
-from rowlstm_jax.files import LARGEST_ARRAYS, LARGEST_TEXT, require_file, write_json
+from rowlstm_jax.files import LARGEST_TEXT, require_file, write_json
 
 FORMAT = 1
-NAME = "manifest.json"
+NAME, ORBAX = "manifest.json", "_CHECKPOINT_METADATA"
 LEAF_NAME = re.compile(r"[\w\-.]+(/[\w\-.]+)*")
 
 
@@ -26,6 +26,14 @@ class DamagedError(Exception):
     def __init__(self, path: Path, reason: str):
         super().__init__(f"{path}: {reason}")
         self.path, self.reason = path, reason
+
+
+def is_of_a_run(about: Mapping[str, Any]) -> bool:
+    """Whether a manifest says all that it must to be resumed from."""
+    kinds = {"identity": dict, "image_shape": list, "data": dict, "environment": dict, "layout": dict, "recorded": str}
+    environment = {"versions": dict, "devices": list, "processor": str}
+    known = all(isinstance(about.get(name), kind) for name, kind in kinds.items()) and "optimizer_reset" in about
+    return known and all(isinstance(about["environment"].get(name), kind) for name, kind in environment.items())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +67,15 @@ class Manifest:
     leaves: Mapping[str, Leaf]
     about: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "Manifest":
+        """From the JSON values of a manifest.json."""
+        leaves = {
+            name: Leaf(leaf["dtype"], tuple(map(int, leaf["shape"])), leaf["sha256"])
+            for name, leaf in content["leaves"].items()
+        }
+        return cls(int(content["step"]), leaves, dict(content["about"]))
+
     def write(self, folder: Path, item: str) -> None:
         """Add manifest.json to a checkpoint, with the SHA-256 of each file in its folder `item` and of itself."""
         paths = sorted(path for path in (folder / item).rglob("*") if path.is_file())
@@ -68,17 +85,20 @@ class Manifest:
         write_json(folder / NAME, {"sha256": _digest(content), **content})
 
 
-def read(folder: Path) -> Manifest:
-    """The manifest of a checkpoint whose files are, one by one, those that were saved.
+def read(folder: Path, *, verify: bool = True) -> dict[str, Any]:
+    """The content of a checkpoint's manifest, for `Manifest.of`.
+
+    Args:
+      folder: of the checkpoint; its name is the step.
+      verify: whether its files are held against the manifest, one by one.
 
     Raises:
-      DamagedError: one is not, or the manifest itself is damaged.
+      DamagedError: the manifest, or a file, is not what was saved.
       UserError: a newer version saved it.
     """
     path = folder / NAME
     try:
-        require_file(path, LARGEST_TEXT)
-        content = json.loads(path.read_bytes())
+        content = _read_object(path)
         sha256 = content.pop("sha256")
         if sha256 != _digest(content):
             raise DamagedError(path, "is not what was saved")
@@ -87,11 +107,7 @@ def read(folder: Path) -> Manifest:
                 f"{folder} has format {content['format']}, and this version reads {FORMAT}; install the version that "
                 "saved it."
             )
-        leaves = {
-            name: Leaf(leaf["dtype"], tuple(map(int, leaf["shape"])), leaf["sha256"])
-            for name, leaf in content["leaves"].items()
-        }
-        manifest = Manifest(int(content["step"]), leaves, dict(content["about"]))
+        manifest = Manifest.of(content)
         files = {folder / name: str(digest) for name, digest in content["files"].items()}
     except FileNotFoundError as error:
         raise DamagedError(path, "is missing") from error
@@ -99,32 +115,43 @@ def read(folder: Path) -> Manifest:
         raise DamagedError(path, f"can't be read ({error})") from error
     if str(manifest.step) != folder.name:
         raise DamagedError(path, f"is that of step {manifest.step}")
-    for name in leaves:
+    for name in manifest.leaves:
         if not LEAF_NAME.fullmatch(name) or ".." in name.split("/"):
             raise DamagedError(path, f"names an array {name!r}")
-    _verify(folder, files)
-    return manifest
+    if verify:
+        _verify(folder, files)
+    return content
 
 
 def _verify(folder: Path, files: Mapping[Path, str]) -> None:
-    for path, sha256 in files.items():
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise DamagedError(path, "lies outside the checkpoint")
-        try:
-            require_file(path, LARGEST_ARRAYS)
-            found = _sha256(path)
-        except FileNotFoundError as error:
-            raise DamagedError(path, "is missing") from error
-        except (OSError, ValueError) as error:
-            raise DamagedError(path, f"can't be read ({error})") from error
-        if found != sha256:
-            raise DamagedError(path, "does not have the bytes that were saved")
+    path = folder / ORBAX  # Orbax changes it after the manifest is written, and opens no folder with another content
+    try:
+        if path.exists():
+            _read_object(path)
+        for path, sha256 in files.items():
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise DamagedError(path, "lies outside the checkpoint")
+            require_file(path, 2**50)
+            if _sha256(path) != sha256:
+                raise DamagedError(path, "does not have the bytes that were saved")
+    except FileNotFoundError as error:
+        raise DamagedError(path, "is missing") from error
+    except (OSError, ValueError, RuntimeError) as error:  # the last for links in a circle
+        raise DamagedError(path, f"can't be read ({error})") from error
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    require_file(path, LARGEST_TEXT)
+    content = json.loads(path.read_bytes())
+    if not isinstance(content, dict):
+        raise ValueError("it is no JSON object")
+    return content
 
 
 def steps(directory: Path) -> list[int]:
     """The steps that have a checkpoint, or what is left of one, newest first."""
     names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
-    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+    return sorted((int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name)), reverse=True)
 
 
 def named(tree: Any) -> dict[str, Any]:

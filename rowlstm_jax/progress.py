@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rowlstm_jax.metrics import Metrics
-from rowlstm_jax.recipe import Recipe
+from rowlstm_jax.recipe import Recipe, evaluation_params
 from rowlstm_jax.step import TrainState, init_state
 
 
@@ -69,6 +69,10 @@ class Progress(flax.struct.PyTreeNode):
     metrics: Metrics
     best: Any = None
     scores: Scores | None = None
+
+    def evaluation_params(self) -> chex.ArrayTree:
+        """The weights that an evaluation sees, [S, ...]: where the optimiser keeps an average, that."""
+        return evaluation_params(self.state.params, self.state.opt_state)
 
 
 def begin(

@@ -8,7 +8,6 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from rowlstm_jax.config import UserError
@@ -154,9 +153,54 @@ def evaluation_params(params: T, opt_state: Any) -> T:
     return params
 
 
-def skipped(opt_state: Any) -> tuple[np.ndarray, np.ndarray]:
-    """How many updates `optax.apply_if_finite` has refused, by its state: in a row just now, and in all, [S] each."""
-    return jax.device_get((opt_state.notfinite_count, opt_state.total_notfinite))
+class SkipState(flax.struct.PyTreeNode):
+    """The state of `skip_nonfinite`.
+
+    Attributes:
+      in_a_row: updates refused since the last one made, int32 [].
+      longest: the most of them so far, int32 [].
+      total: refused so far, int32 [].
+      inner: of the optimiser.
+    """
+
+    in_a_row: jax.Array
+    longest: jax.Array
+    total: jax.Array
+    inner: Any
+
+
+def skip_nonfinite(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Refuse updates that are not finite: parameters and optimiser stay as they are.
+
+    Unlike `optax.apply_if_finite`, which looks at the gradients alone, it looks at the updated parameters too, and it
+    remembers the longest row of refusals, so that one can tell afterwards whether there were too many.
+
+    Args:
+      optimizer: whose updates are made or refused.
+
+    Raises:
+      ValueError: `update` is called without the parameters.
+    """
+
+    def init(params: Any) -> Any:
+        zero = [jnp.zeros((), jnp.int32) for _ in range(3)]  # one array each: a donated one may not appear twice
+        return SkipState(zero[0], zero[1], zero[2], optimizer.init(params))
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        if params is None:
+            raise ValueError("skip_nonfinite needs the parameters: call update(updates, state, params).")
+        new, inner = optimizer.update(updates, state.inner, params)
+        leaves = jax.tree.leaves((updates, optax.apply_updates(params, new)))
+        finite = jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))
+        in_a_row = jnp.where(finite, 0, state.in_a_row + 1)
+        return jax.tree.map(lambda x: jnp.where(finite, x, jnp.zeros_like(x)), new), SkipState(
+            in_a_row,
+            jnp.maximum(state.longest, in_a_row),
+            jnp.where(finite, state.total, state.total + 1),
+            jax.tree.map(lambda x, old: jnp.where(finite, x, old), inner, state.inner),
+        )
+
+    return optax.GradientTransformation(init, update)
 
 
 def decay_mask(params: chex.ArrayTree) -> chex.ArrayTree:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator
 
 LOGGER = "jax._src.interpreters.pxla"  # where JAX says "Compiling <function> with global shapes and types <shapes>"
@@ -25,7 +26,7 @@ class CompilationWatch(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called by JAX's logger before anything is compiled."""
-        if not record.msg.startswith("Compiling") or not record.args:
+        if not str(record.msg).startswith("Compiling") or not record.args or _is_between_processes():
             return
         name, shapes = map(str, tuple(record.args)[:2])
         before = self._seen.setdefault(name, [])
@@ -33,6 +34,14 @@ class CompilationWatch(logging.Handler):
             earlier = f"before it was for {'; for '.join(before)}" if before else "it was not before"
             raise RecompilationError(f"{name} was compiled after the first steps, for {shapes}; {earlier}.")
         before.append(shapes)
+
+
+def _is_between_processes() -> bool:
+    """Whether it is for what processes tell each other, whose messages have any length."""
+    frame = sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__") != "jax.experimental.multihost_utils":
+        frame = frame.f_back
+    return frame is not None
 
 
 @contextlib.contextmanager

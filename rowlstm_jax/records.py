@@ -89,16 +89,16 @@ def require_finite(seeds: range, step: int, sums: Metrics, after_update: Metrics
     )
 
 
-def require_few_skipped(seeds: range, step: int, in_a_row: np.ndarray, kept: str) -> None:
-    """Check how many steps the optimiser has skipped in a row, [S].
+def require_few_skipped(seeds: range, step: int, longest: np.ndarray, kept: str) -> None:
+    """Check how many steps in a row the optimiser has skipped at most, [S].
 
     Raises:
       NonFiniteError: of a seed, more than `MAX_SKIPPED`.
     """
-    if not len(bad := np.flatnonzero(in_a_row > MAX_SKIPPED)):
+    if not len(bad := np.flatnonzero(longest > MAX_SKIPPED)):
         return
-    places = [f"the last {in_a_row[seed]} steps of seed {seeds[seed]}" for seed in bad]
+    places = [f"{longest[seed]} steps in a row of seed {seeds[seed]}" for seed in bad]
     raise NonFiniteError(
-        f"The loss or its gradient was not finite in {' and in '.join(places)}, up to step {step}, and skipping does "
-        f"not help; lower --learning-rate or clip the gradient. {kept}"
+        f"Up to step {step}, {' and '.join(places)} were not finite and skipped, more than {MAX_SKIPPED}; lower "
+        f"--learning-rate or clip the gradient. {kept}"
     )

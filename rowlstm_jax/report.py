@@ -10,15 +10,18 @@ from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
 from rowlstm_jax import console, environment
+from rowlstm_jax.config import NonFiniteError
 from rowlstm_jax.data import Examples, Splits, load, split
-from rowlstm_jax.devices import fetch, is_first_process
+from rowlstm_jax.devices import fetch, from_first_process, is_first_process
 from rowlstm_jax.evaluate import Evaluation
 from rowlstm_jax.files import write_arrays, write_json
+from rowlstm_jax.folder import writing
 from rowlstm_jax.records import by_seed
 from rowlstm_jax.run import Run
 from rowlstm_jax.statistics import summarize
 from rowlstm_jax.train import Fitted
 
+PLOTS = "plots"
 FIRST = 128  # the notebook tests on so many images
 SAMPLES = (100, 101, 102)  # the test images that the notebook shows: a 6, a 0 and a 5 in MNIST
 
@@ -53,8 +56,21 @@ def finish(run: Run, fitted: Fitted, data: Splits, reference: str = "") -> dict[
 
     Returns:
       The summary, in every process.
+
+    Raises:
+      UserError: the folder can't be written to.
+      NonFiniteError: the weights are not finite; the test set stays sealed.
     """
-    examples, weights = data.test.open(lambda: run.open_test(fitted.selected_steps)), fetch(fitted.params)
+    weights = fetch(fitted.params)
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights)):
+        raise NonFiniteError(f"The last weights of the run in {run.directory} are not finite; nothing is tested.")
+    with writing(run.directory):
+        return _finish(run, fitted, data, weights, reference)
+
+
+def _finish(run: Run, fitted: Fitted, data: Splits, weights: Any, reference: str) -> dict[str, Any]:
+    from_first_process(lambda: (run.directory / PLOTS).mkdir(exist_ok=True))
+    examples = data.test.open(lambda: run.open_test(fitted.selected_steps))
     if not is_first_process():  # all processes compute, one reports
         return _summary(run, fitted, data, examples, fitted.evaluate(examples))
     with run.phase("test"), ThreadPoolExecutor(max_workers=1) as background:
@@ -124,9 +140,7 @@ def _draw_test(run: Run, test: Evaluation, examples: Examples, class_names: tupl
 
 
 def _picture(run: Run, name: str) -> Path:
-    folder = run.directory / "plots"
-    folder.mkdir(exist_ok=True)
-    return folder / f"{name}.png"
+    return run.directory / PLOTS / f"{name}.png"
 
 
 def _summary(run: Run, fitted: Fitted, data: Splits, examples: Examples, test: Evaluation) -> dict[str, Any]:

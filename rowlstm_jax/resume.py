@@ -4,16 +4,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
-from rowlstm_jax import checkpoint, environment, manifest
+from rowlstm_jax import checkpoint, console, environment, manifest
 from rowlstm_jax.config import UserError, absolute
 from rowlstm_jax.data import Splits
-from rowlstm_jax.devices import from_first_process
-from rowlstm_jax.folder import require_room
-from rowlstm_jax.identity import refuse
+from rowlstm_jax.describe import describe
+from rowlstm_jax.devices import from_first_process, is_first_process
+from rowlstm_jax.folder import SAVED, require_room
+from rowlstm_jax.identity import comparable, refuse
 from rowlstm_jax.manifest import Manifest
+from rowlstm_jax.model import WAYS_TO_COMPUTE
 from rowlstm_jax.programs import Programs
 from rowlstm_jax.progress import Progress
 from rowlstm_jax.run import Run
@@ -40,6 +44,7 @@ def begin(run: Run, programs: Programs, data: Splits) -> tuple[int, Progress, di
         "image_shape": list(data.train.images.shape[1:]),
         "data": {"name": data.name, "version": data.version, "sha256": data.sha256},
         "environment": environment.describe(),
+        "layout": _layout(run, programs),
         "optimizer_reset": None,
     }
     arrays = manifest.named(programs.shapes).values()
@@ -47,7 +52,7 @@ def begin(run: Run, programs: Programs, data: Splits) -> tuple[int, Progress, di
     from_first_process(lambda: require_room(run.directory, 3 * size))  # two are kept, and one is being written
     if run.config.resume and (begun := _resume(run, programs, about)):
         return begun
-    params = _weights(run.config.from_checkpoint, programs) if run.config.from_checkpoint else None
+    params = _weights(Path(run.from_checkpoint), programs) if run.from_checkpoint else None
     run.begin(0)
     return 0, programs.begin(np.array(run.config.seeds, np.uint32), params), about
 
@@ -58,11 +63,13 @@ def _resume(run: Run, programs: Programs, about: dict[str, Any]) -> tuple[int, P
     without = shapes.replace(state=shapes.state.replace(opt_state=None))
 
     def choose(found: Manifest) -> Progress:
+        if not manifest.is_of_a_run(found.about):
+            raise manifest.DamagedError(directory / str(found.step) / manifest.NAME, "does not say what run it is of")
         run.require_same(directory, dict(found.about) | found.about["environment"])
         if found.about["data"] != about["data"]:
             raise UserError(
-                f"The run in {run.directory} has read {_data(found.about)}, and there is {_data(about)} now; point "
-                "--data-dir or --local-files to the same data."
+                f"The run in {run.directory} has read {_words(found.about['data'])}, and there is "
+                f"{_words(about['data'])} now; point --data-dir or --local-files to the same data."
             )
         resets = _resets(run, found.about)
         saved = {name: leaf for name, leaf in found.leaves.items() if not (resets and name.startswith(OPTIMIZER))}
@@ -76,33 +83,50 @@ def _resume(run: Run, programs: Programs, about: dict[str, Any]) -> tuple[int, P
         _require_none_lost(run)
         tqdm.write("The run has no checkpoint yet: it starts from step 0.")
         return None
-    step, progress = restored.step, restored.tree
+    step, progress, resets = restored.step, restored.tree, _resets(run, restored.about)
     if step > run.config.steps:
-        raise UserError(f"--steps is {run.config.steps}, but {run.directory} has taken {step} already; ask for more.")
-    about["optimizer_reset"] = restored.about["optimizer_reset"]
-    if _resets(run, restored.about):
+        raise UserError(
+            f"--steps is {run.config.steps}, but {run.directory} has taken {step} already; ask for at least that."
+        )
+    if resets:
         fresh = programs.begin(np.array(run.config.seeds, np.uint32), progress.state.params)
         progress = progress.replace(state=progress.state.replace(opt_state=fresh.state.opt_state))
-        about["optimizer_reset"] = step
+    about["optimizer_reset"] = step if resets else restored.about["optimizer_reset"]
     run.begin(step)
-    anew = ", its optimiser anew" if _resets(run, restored.about) else ""
-    tqdm.write(f"Resumed from step {step}{anew}.{_other_bits(restored.about, about)}")
+    _say_resumed(run, step, resets, restored.about, about)
     return step, progress, about
+
+
+def _say_resumed(run: Run, step: int, resets: bool, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    if is_first_process() and run.recorded != saved["recorded"]:
+        console.warn(f"Lines of {run.directory}/metrics.jsonl that were there at step {step} are lost or changed.")
+    optimizer = ", its optimiser anew" if resets else ""
+    if run.config.reset_optimizer and not resets:
+        optimizer = f"; its optimiser was reset at step {now['optimizer_reset']}, and is not reset again"
+    tqdm.write(f"Resumed from step {step}{optimizer}.{_other_bits(saved, now)}")
 
 
 def _resets(run: Run, saved: Mapping[str, Any]) -> bool:
     """Whether the optimiser shall be reset; not once more, where a restarted job gives the flag again."""
-    done = saved["optimizer_reset"] is not None and saved["identity"] == run.identity()
-    return run.config.reset_optimizer and not done
+    before, now = comparable(saved["identity"], run.identity(), saved["environment"]["versions"])
+    return run.config.reset_optimizer and (saved["optimizer_reset"] is None or before != now)
+
+
+def _words(values: Mapping[str, Any]) -> str:
+    return " ".join(map(str, values.values()))
+
+
+def _layout(run: Run, programs: Programs) -> dict[str, Any]:
+    """Over what and in which way a run is computed."""
+    model = describe(run.recipe.model, "model")
+    ways = {name: model.get(f"model.{name}") for name in WAYS_TO_COMPUTE}
+    return {"devices": dict(programs.mesh.shape), "processes": jax.process_count(), **ways}
 
 
 def _require_none_lost(run: Run) -> None:
-    """A run that has none of the checkpoints that it must have made is no run that has not begun.
-
-    The first of them may have been under way when the process was killed; the second waited for the first.
-    """
-    saved = [record for record in run.records() if "validation_loss" in record]  # an evaluated step always is
-    if len(saved) > 1 or (run.directory / "summary.json").exists():
+    """A run that has none of the checkpoints that it made is no run that has not begun."""
+    evidence = (SAVED, "summary.json", "weights.npz", "test_openings.jsonl")
+    if from_first_process(lambda: any((run.directory / name).exists() for name in evidence)):
         raise UserError(
             f"The run in {run.directory} has taken steps that were saved, but its "
             "checkpoints are gone; put them back, or start a new run in another --run-dir."
@@ -111,15 +135,11 @@ def _require_none_lost(run: Run) -> None:
 
 def _other_bits(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What makes the bits from here on differ from those of the run as it began."""
-    before, after = saved["environment"], now["environment"]
-    changed = [
-        f"{name} {version} (now {after['versions'].get(name)})"
-        for name, version in before["versions"].items()
-        if after["versions"].get(name) != version
-    ]
-    if before["devices"] != after["devices"] or before["processor"] != after["processor"]:
-        changed.append(f"{len(before['devices'])} devices of {before['processor']}")
-    return f" It was saved with {', '.join(changed)}: from here on its bits may be others." if changed else ""
+    flat = [flatten_dict({name: about[name] for name in ("environment", "layout")}, sep=".") for about in (saved, now)]
+    before, after = ({name.partition(".")[2]: str(value) for name, value in of.items()} for of in flat)
+    names = [name for name in before if name != "cores" and before[name] != after.get(name)]
+    changed = ", ".join(f"{name.removeprefix('versions.')} {before[name]} (now {after.get(name)})" for name in names)
+    return f" It was saved with {changed}: from here on its bits may be others." if changed else ""
 
 
 def _weights(folder: Path, programs: Programs) -> Any:
@@ -140,7 +160,3 @@ def _weights(folder: Path, programs: Programs) -> Any:
         raise UserError(f"--from-checkpoint {folder} names no folder of a run that has a checkpoint; name one.")
     tqdm.write(f"Weights from step {restored.step} of {folder}.")
     return restored.tree["state"]["params"]
-
-
-def _data(about: Mapping[str, Any]) -> str:
-    return f"{about['data']['name']} with SHA-256 {about['data']['sha256']}"

@@ -14,7 +14,7 @@ from flax.training import train_state
 
 from rowlstm_jax.augment import Affine, augment
 from rowlstm_jax.metrics import Metrics
-from rowlstm_jax.recipe import Recipe
+from rowlstm_jax.recipe import Recipe, SkipState
 from rowlstm_jax.sequences import scale
 
 
@@ -150,7 +150,7 @@ def train_step(state: TrainState, batch: Batch, axis: str | None = None) -> tupl
     """
     (_, metrics), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params, state, batch, axis)
     gradients, metrics = total((gradients, metrics), axis)
-    if isinstance(state.opt_state, optax.ApplyIfFiniteState):  # which looks at gradients only: a loss counts too
+    if isinstance(state.opt_state, SkipState):  # which knows gradients and weights only: a loss counts too
         gradients = jax.tree.map(lambda x: jnp.where(jnp.isfinite(metrics.loss), x, jnp.nan), gradients)
     return state.apply_gradients(grads=gradients), metrics.of_step(optax.tree.norm(gradients))
 

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -13,16 +14,16 @@ from tqdm import tqdm
 
 from rowlstm_jax import console
 from rowlstm_jax.checkpoint import Checkpoints
-from rowlstm_jax.config import InterruptedRun, RunConfig, UserError
+from rowlstm_jax.config import InterruptedRun, NonFiniteError, RunConfig, UserError
 from rowlstm_jax.data import Examples, Splits
 from rowlstm_jax.data.order import batch_indices
-from rowlstm_jax.devices import from_first_process, largest_of_all, make_mesh
+from rowlstm_jax.devices import fetch, from_first_process, largest_of_all, make_mesh
 from rowlstm_jax.evaluate import Evaluation
 from rowlstm_jax.folder import require_there, writing
 from rowlstm_jax.metrics import Metrics
 from rowlstm_jax.programs import Programs
 from rowlstm_jax.progress import Progress
-from rowlstm_jax.recipe import evaluation_params, skipped
+from rowlstm_jax.recipe import SkipState
 from rowlstm_jax.recompilation import CompilationWatch, watch_compilation
 from rowlstm_jax.records import Record, by_seed, log_line, require_few_skipped, require_finite, training_record
 from rowlstm_jax.resume import begin
@@ -82,34 +83,40 @@ def fit(run: Run, data: Splits) -> Fitted:
     with writing(run.directory), contextlib.ExitStack() as stack:
         received = stack.enter_context(stop_signals())
         with run.phase("compile"):
-            index = order_index(run.protocol.order, *data.train.images.shape[1:])
-            programs = Programs(
-                recipe,
-                Reading(functools.partial(read, index=index), run.protocol.augmentation),
-                data.train,
-                config.batch_size,
-                min(config.log_every, config.steps, MAX_STEPS_PER_DISPATCH),
-                seeds,
-                select_best=select_best,
-                measure_memory=config.memory_health,
-            )
+            programs = _programs(run, data, seeds, select_best)
         with run.phase("checkpoint"):
             first_step, progress, about = begin(run, programs, data)
             checkpoints = stack.enter_context(Checkpoints(run.directory / "checkpoints", about))
-            if config.from_checkpoint and not first_step:  # the other run may go on, and its weights change
-                checkpoints.save(0, progress)
+            if run.from_checkpoint and not first_step:  # the other run may go on, and its weights change
+                checkpoints.save(0, progress, recorded=run.recorded)
+                checkpoints.wait()
         with run.phase("compile"):
             programs.compile()
         console.show_parameters(progress.state.params)
+        progress.evaluation_params()  # an average of another dtype is converted by what is compiled now
         watch = stack.enter_context(watch_compilation()) if config.strict_compile else None
         step, progress = _Loop(run, programs, checkpoints, data, received, watch).train(first_step, progress)
-    params, selected = _evaluated(progress), [step] * config.num_seeds
+    params, selected = progress.evaluation_params(), [step] * config.num_seeds
     if progress.scores is not None:
         params, selected = progress.best, jax.device_get(progress.scores.step).tolist()
     evaluate = functools.partial(programs.evaluate, params)
     with run.phase("validation"):
         validation = evaluate(data.validation) if len(data.validation) else None
     return Fitted(params, selected, step, step - first_step, evaluate, validation)
+
+
+def _programs(run: Run, data: Splits, seeds: Seeds, select_best: bool) -> Programs:
+    config, index = run.config, order_index(run.protocol.order, *data.train.images.shape[1:])
+    return Programs(
+        run.recipe,
+        Reading(functools.partial(read, index=index), run.protocol.augmentation),
+        data.train,
+        config.batch_size,
+        min(config.log_every, config.steps, MAX_STEPS_PER_DISPATCH),
+        seeds,
+        select_best=select_best,
+        measure_memory=config.memory_health,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +162,7 @@ class _Loop:
                 if _due(config, step, config.eval_every) or step % config.checkpoint_every == 0:
                     with run.phase("checkpoint"):
                         from_first_process(lambda: require_there(run.directory))
-                        self.checkpoints.save(step, progress)
+                        self.checkpoints.save(step, progress, recorded=run.recorded)
                 if self.watch is not None:
                     self.watch.forbid()
         return step, progress
@@ -169,7 +176,7 @@ class _Loop:
             record = training_record(step * config.batch_size, sums, after_update)
             record |= self._health(progress, last_batch)
             if config.on_nonfinite == "skip":
-                record["skipped_steps"] = by_seed(skipped(progress.state.opt_state)[1])
+                record["skipped_steps"] = by_seed(_skipping(progress).total)
             progress = progress.replace(metrics=self.programs.zero_metrics())
         if _due(config, step, config.eval_every):
             progress, validation = self._validate(step, progress)
@@ -187,8 +194,13 @@ class _Loop:
         if not len(self.data.validation):
             return progress, {}
         with self.run.phase("validation"):
-            params = _evaluated(progress)
+            params = progress.evaluation_params()
             validation = self.programs.evaluate(params, self.data.validation)
+            if not np.isfinite(validation.loss).all():
+                losses = ", ".join(f"{loss:g}" for loss in validation.loss)
+                raise NonFiniteError(
+                    f"The validation loss at step {step} is not finite ({losses}); lower --learning-rate."
+                )
             progress = self.programs.select(progress, params, step, validation.accuracy)
         return progress, {
             "validation_loss": by_seed(validation.loss),
@@ -197,7 +209,7 @@ class _Loop:
 
     def _stop_if_asked(self, step: int, progress: Progress) -> None:
         if signum := largest_of_all(self.signals[0] if self.signals else 0):
-            self.checkpoints.save(step, progress)
+            self.checkpoints.save(step, progress, recorded=self.run.recorded)
             self.checkpoints.wait()
             raise InterruptedRun(
                 f"Stopped at step {step} of {self.run.config.steps}; its state is saved. "
@@ -207,17 +219,18 @@ class _Loop:
 
     def _require_finite(self, step: int, progress: Progress, sums: Metrics, after_update: Metrics) -> None:
         saved = self.checkpoints.latest_step
-        kept = f"The checkpoint of step {saved} is kept in {self.run.directory}."
-        kept = kept if saved else "No checkpoint was saved yet."
+        where = f"The checkpoint of step {saved} is kept in {self.run.directory}."
+        kept = "No checkpoint was saved yet." if saved is None else where
         if self.run.config.on_nonfinite == "halt":
             require_finite(self.run.config.seeds, step, sums, after_update, kept)
         else:
-            require_few_skipped(self.run.config.seeds, step, skipped(progress.state.opt_state)[0], kept)
+            require_few_skipped(self.run.config.seeds, step, np.asarray(_skipping(progress).longest), kept)
 
 
-def _evaluated(progress: Progress) -> chex.ArrayTree:
-    """The weights that an evaluation sees, [S, ...]: where the optimiser keeps an average, that."""
-    return evaluation_params(progress.state.params, progress.state.opt_state)
+def _skipping(progress: Progress) -> SkipState:
+    """What `skip_nonfinite` has counted, [S] each, in every process."""
+    state: Any = progress.state.opt_state
+    return fetch(state.replace(inner=None))
 
 
 def _batches(config: RunConfig, num_examples: int, step: int, count: int) -> np.ndarray:

@@ -76,7 +76,7 @@ def tiny_data() -> Splits:
 
 @pytest.fixture
 def tiny_model() -> SequenceClassifier:
-    return SequenceClassifier(BasicLSTMCell(8), num_classes=3, dropout=0.3)
+    return SequenceClassifier(BasicLSTMCell(8), num_classes=3, num_layers=2, dropout=0.3)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ LEVELS = [
     | {"sequences"},
     {"checkpoint", "protocols", "results", "step"},
     {"comparison", "evaluate", "progress"},
-    {"identity", "programs"},
+    {"identity", "journal", "programs"},
     {"run"},
     {"resume"},
     {"train"},

@@ -1,6 +1,7 @@
 """Round trips, and every damage that a disk, a person or a killed process can do to a checkpoint."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -144,6 +145,9 @@ DAMAGES = {
         lambda s: (s / "manifest.json").write_bytes(bytes(10**7 + 1)),
         r"more than 10,000,000",
     ),
+    "metadata of another kind": (lambda s: (s / "_CHECKPOINT_METADATA").write_text("[]"), "METADATA: can't be read"),
+    "links in a circle": (lambda s: ((p := arrays(s)).unlink(), p.symlink_to(p.name)), r"12/state/.*: can't be read"),
+    "a pipe": (lambda s: ((p := arrays(s)).unlink(), os.mkfifo(p)), r"12/state/.*: can't be read \(it is no file"),
     "an empty folder": (lambda step: keep_only(step, "nothing"), r"12/manifest\.json: is missing"),
     "a partial folder": (lambda step: keep_only(step, "manifest.json"), r"12/state/.*: is missing"),
     "a file in its place": (replace_by_file, r"12/manifest\.json: can't be read"),
@@ -211,14 +215,16 @@ def test_no_flipped_bit_of_an_array_goes_unnoticed(folder, where):
     assert found.step == 5
 
 
-def test_damage_to_what_only_orbax_reads_of_the_whole_checkpoint_does_no_harm(folder):
-    (folder / "12" / "_CHECKPOINT_METADATA").write_text("{")
+@pytest.mark.parametrize("content", ["[]", "{", "\x00"])
+def test_damage_to_an_older_checkpoint_is_named_and_keeps_orbax_from_nothing(folder, capsys, content):
+    (folder / "5" / "_CHECKPOINT_METADATA").write_text(content)
     found = newest(folder, tree(0))
     assert found is not None
     assert found.step == 12
+    assert "The checkpoint of step 5 is damaged" in capsys.readouterr().err
     with Checkpoints(folder, {}) as checkpoints:
         checkpoints.save(13, tree(13))
-    assert sorted(path.name for path in folder.iterdir()) == ["12", "13"]
+    assert sorted(path.name for path in folder.iterdir()) == ["12", "13", "5.damaged-1"]
 
 
 def test_a_newer_format_is_refused_rather_than_passed_over(folder):

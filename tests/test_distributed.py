@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -83,7 +84,8 @@ def results(folder: Path) -> tuple[str, dict[str, bytes]]:
 @pytest.mark.parametrize(("signalled", "signum"), [(1, signal.SIGTERM), (0, signal.SIGINT)])
 def test_a_signal_to_one_process_ends_both_after_the_same_saved_step(mnist, start, tmp_path, signalled, signum):
     folder = tmp_path / "run"
-    both = start("--run-dir", folder, "--steps", 100_000)
+    more = ["--num-seeds", "2", "--on-nonfinite", "skip", "--strict-compile"]  # a seed in each process
+    both = start("--run-dir", folder, "--steps", 100_000, *more)
     wait_for_log(folder, both)
     both[signalled].send_signal(signum)
     ended = ends(both)
@@ -93,10 +95,19 @@ def test_a_signal_to_one_process_ends_both_after_the_same_saved_step(mnist, star
     step = int(steps[0][0])
     assert checkpoints(folder)[-1] == step
     assert not list((folder / "checkpoints").glob("*tmp*"))
-    again = start("--run-dir", folder, "--steps", step + 3, "--resume")
+    again = start("--run-dir", folder, "--steps", step + 3, "--resume", *more)
     out, err = again[0].communicate(timeout=120)
     assert (again[0].returncode, again[1].wait(60), f"Resumed from step {step}." in out) == (0, 0, True), err
-    alone = [sys.executable, "-m", "experiments.mnist_rows", *map(str, SMALL), "--resume", "--run-dir", str(folder)]
+    alone = [
+        sys.executable,
+        "-m",
+        "experiments.mnist_rows",
+        *map(str, SMALL),
+        *more,
+        "--resume",
+        "--run-dir",
+        str(folder),
+    ]
     last = subprocess.run([*alone, "--steps", str(step + 5)], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (last.returncode, f"Resumed from step {step + 3}." in last.stdout) == (0, True), last.stderr
 
@@ -122,6 +133,16 @@ def test_a_process_killed_at_any_moment_ends_the_other_and_both_go_on(mnist, sta
     undisturbed = ends(start("--run-dir", tmp_path / "undisturbed", *flags))
     assert [status for status, _ in undisturbed] == [0, 0], undisturbed
     assert results(folder) == results(tmp_path / "undisturbed"), moment
+
+
+@pytest.mark.slow
+def test_a_fault_that_only_the_first_process_sees_ends_both(mnist, start, tmp_path):
+    both = start("--run-dir", tmp_path / "run", "--steps", 100_000)
+    wait_for_log(tmp_path / "run", both)
+    shutil.rmtree(tmp_path / "run", ignore_errors=True)  # a save may be under way, and make some of it again
+    ended = ends(both)
+    assert [status for status, _ in ended] == [2, 2], ended
+    assert "The run folder " in ended[0][1]
 
 
 @pytest.mark.slow

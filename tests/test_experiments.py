@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -178,7 +179,16 @@ def test_two_processes_compute_what_one_with_two_devices_computes(finished, tmp_
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    together = ["--distributed", "--coordinator", f"localhost:{port}", "--num-processes", 2, "--devices", 1]
+    together = [
+        "--strict-compile",
+        "--distributed",
+        "--coordinator",
+        f"localhost:{port}",
+        "--num-processes",
+        2,
+        "--devices",
+        1,
+    ]
     flags = ["--seed", 3, "--run-dir", tmp_path / "run", *FLAGS]
     processes = [start(*flags, "--steps", 27, *together, "--process-id", i) for i in range(2)]
     outputs = [process.communicate(timeout=120) for process in processes]
@@ -266,11 +276,15 @@ def test_two_runs_are_compared_and_a_third_of_another_protocol_is_refused(severa
 
 
 @pytest.mark.slow
-def test_each_opening_of_the_test_set_is_written_down(several):
-    folder, _ = several
+def test_each_opening_of_the_test_set_is_written_down(several, tmp_path):
+    folder = shutil.copytree(several[0], tmp_path / "run")
     openings = json.loads((folder / "summary.json").read_text())["test_openings"]
     assert [opening["selected_steps"] for opening in openings] == [[27, 27, 27]]
-    status, out, _ = run("--seed", 3, "--num-seeds", 3, "--steps", 27, "--run-dir", folder, "--resume", *FLAGS)
+    flags = ["--seed", 3, "--num-seeds", 3, "--run-dir", folder, "--resume", "--devices", 1, *FLAGS]
+    status, out, _ = run(*flags, "--steps", 27)
+    assert (status, "The run was finished, and its test set is not opened again" in out) == (0, True)
+    assert json.loads((folder / "summary.json").read_text())["test_openings"] == openings
+    status, out, _ = run(*flags, "--steps", 28)
     assert status == 0
     assert "The test set of this run has been opened 2 times" in out
     assert len(json.loads((folder / "summary.json").read_text())["test_openings"]) == 2

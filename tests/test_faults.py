@@ -1,21 +1,25 @@
 """Faults under a run: numbers that are not finite, compilation where none is due, disks and folders that go away."""
 
+import dataclasses
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from rowlstm_jax import records
+from rowlstm_jax import records, report
 from rowlstm_jax.config import NonFiniteError, UserError
 from rowlstm_jax.data import Examples
-from rowlstm_jax.recipe import Recipe
+from rowlstm_jax.recipe import Recipe, average_weights, evaluation_params, skip_nonfinite
 from rowlstm_jax.recompilation import RecompilationError
 from rowlstm_jax.run import Run
+from rowlstm_jax.train import fit
 from tests.test_resume import MODEL, PROTOCOL, make, train
 
 ROOT = Path(__file__).parents[1]
@@ -60,12 +64,56 @@ def test_a_skipped_step_leaves_weights_and_optimiser_as_they_are(tmp_path, one_b
     schedule = optax.join_schedules([optax.constant_schedule(1e-2), optax.constant_schedule(np.inf)], [4])
     config = make(tmp_path / "run", steps=40, on_nonfinite="skip", log_every=1, eval_every=50).config
     run = Run("tiny", config, PROTOCOL, Recipe(MODEL, optax.adam(schedule)))
-    with pytest.raises(
-        NonFiniteError, match=rf"in the last {records.MAX_SKIPPED + 1} steps of seed 0, up to step \d+, "
-    ):
+    words = rf"Up to step 15, {records.MAX_SKIPPED + 1} steps in a row of seed 0 were not finite and skipped"
+    with pytest.raises(NonFiniteError, match=words):
         train(run, one_bad_label)
-    losses = {record["step"]: record["skipped_steps"] for record in run.records()}
-    assert max(losses.values()) == records.MAX_SKIPPED
+    assert max(record["skipped_steps"] for record in run.records()) == records.MAX_SKIPPED
+
+
+def test_what_is_too_much_does_not_depend_on_how_often_a_run_looks(tmp_path, tiny_data):
+    rates = [optax.constant_schedule(rate) for rate in (1e-2, np.inf, 1e-2)]
+    recipe = Recipe(MODEL, optax.inject_hyperparams(optax.adam)(optax.join_schedules(rates, [4, 20])))
+    for log_every in (1, 60):
+        plain = make(tmp_path / str(log_every), steps=60, on_nonfinite="skip", log_every=log_every, eval_every=60)
+        with pytest.raises(NonFiniteError, match=r"steps in a row of seed 0 were not finite and skipped, more than 10"):
+            train(Run("tiny", plain.config, PROTOCOL, recipe), tiny_data)
+
+
+def test_a_refused_update_leaves_parameters_average_and_optimiser_alone():
+    optimizer: Any = skip_nonfinite(optax.chain(optax.adam(0.1), average_weights(0.5)))
+    params: Any = {"w": jnp.arange(3.0)}
+    state = optimizer.init(params)
+    for gradient, refused in ((1.0, False), (np.nan, True), (np.inf, True), (2.0, False)):
+        updates, after = optimizer.update({"w": jnp.array([1.0, gradient, 1.0])}, state, params)
+        assert bool((updates["w"] == 0).all()) == refused
+        same = jax.tree.map(lambda a, b: bool((a == b).all()), after.inner, state.inner)
+        assert all(jax.tree.leaves(same)) == refused
+        params, state = optax.apply_updates(params, updates), after
+        assert jnp.isfinite(evaluation_params(params, state)["w"]).all()
+    assert (int(state.in_a_row), int(state.longest), int(state.total)) == (0, 2, 2)
+    overflow: Any = skip_nonfinite(optax.sgd(1e38))
+    updates, state = overflow.update({"w": jnp.full(3, 1e30)}, overflow.init(params), params)
+    assert (int(state.total), updates["w"].tolist()) == (1, [0.0, 0.0, 0.0]), "gradients were finite"
+
+
+def test_weights_that_are_not_finite_are_not_tested(tmp_path, tiny_data):
+    run = make(tmp_path / "run")
+    with run:
+        fitted = fit(run, tiny_data)
+        nothing = jax.tree.map(lambda x: x * np.nan, fitted.params)
+        with pytest.raises(
+            NonFiniteError, match=r"The last weights of the run in .* are not finite; nothing is tested"
+        ):
+            report.finish(run, dataclasses.replace(fitted, params=nothing), tiny_data)
+    assert run.test_openings() == []
+
+
+def test_a_validation_loss_that_is_not_finite_ends_a_run(tmp_path, tiny_data):
+    labels = tiny_data.validation.labels.copy()
+    labels[3] = 200
+    data = dataclasses.replace(tiny_data, validation=Examples(tiny_data.validation.images, labels))
+    with pytest.raises(NonFiniteError, match=r"The validation loss at step 5 is not finite \(nan\); lower"):
+        train(make(tmp_path / "run"), data)
 
 
 class MeddlingRun(Run):
@@ -112,7 +160,7 @@ def test_the_shapes_that_a_function_was_compiled_for_before_are_told(tmp_path, t
 
 def test_a_folder_that_is_removed_under_a_run_ends_it_at_the_next_record(tmp_path, tiny_data):
     run = meddling(tmp_path / "run", lambda: shutil.rmtree(tmp_path / "run"))
-    with pytest.raises(UserError, match=r"run can't be written to \(No such file or directory\); put that right"):
+    with pytest.raises(UserError, match=r"run is gone, and with it what was saved; start again"):
         train(run, tiny_data)
     assert not (tmp_path / "run").exists()
 

@@ -73,6 +73,16 @@ def test_curves_leaves_out_what_no_record_has(tmp_path):
     assert not has_colour(picture, style.LIGHT_BLUE)
 
 
+def test_curves_leaves_out_what_is_null_where_steps_were_skipped(tmp_path):
+    null = (
+        {"loss": None, "accuracy": 0.5},
+        {"loss": [None, 0.3], "accuracy": [0.5, 0.5]},
+        {"loss": 0.2, "accuracy": 0.9},
+    )
+    plots.curves(tmp_path / "curves.png", [{"step": step, **record} for step, record in enumerate(null)])
+    assert has_colour(pixels(tmp_path / "curves.png"), style.LIGHT_BLUE)
+
+
 def test_curves_of_a_run_without_records_is_empty_axes(tmp_path):
     plots.curves(tmp_path / "curves.png", [])
     picture = pixels(tmp_path / "curves.png")

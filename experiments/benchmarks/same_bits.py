@@ -7,7 +7,7 @@ import tensorstore
 
 from rowlstm_jax.config import UserError
 
-LOCKS = {".lock", ".owner"}
+LOCKS = {".lock", ".owner", ".saved"}
 
 
 def require(run: Path, other: Path) -> int:

@@ -244,5 +244,5 @@ def _time_constants(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
 
 def _mean_of_seeds(value: Any, axes: int) -> np.ndarray:
     """The mean over an axis of seeds in front of a value's own axes, if there is one."""
-    value = np.asarray(value)
+    value = np.asarray(value, float)  # null becomes NaN, which is not drawn
     return value.mean(axis=0) if value.ndim > axes else value

@@ -82,8 +82,9 @@ def curves(path: Path, records: Records) -> None:
 
 def _series(records: Records, key: str, of_seeds: Callable[[Any], Any] = np.mean) -> tuple[list[float], list[float]]:
     """Return the steps that recorded a value, and the values, of several seeds their mean."""
-    points = [(record["step"], of_seeds(np.atleast_1d(record[key]))) for record in records if key in record]
-    return [step for step, _ in points], [float(value) for _, value in points]
+    points = [(r["step"], of_seeds(np.atleast_1d(np.asarray(r[key], float)))) for r in records if key in r]
+    points = [(step, float(value)) for step, value in points if np.isfinite(value)]  # null where steps were skipped
+    return [step for step, _ in points], [value for _, value in points]
 
 
 def accuracy_range(records: Records) -> tuple[float, float]:
