@@ -48,11 +48,13 @@ def _is_between_processes() -> bool:
 def watch_compilation() -> Iterator[CompilationWatch]:
     """Within the block, take down what JAX compiles."""
     watch, logger = CompilationWatch(), logging.getLogger(LOGGER)
-    level = logger.level
+    level, propagate = logger.level, logger.propagate
     logger.setLevel(logging.DEBUG)
+    logger.propagate = False  # these records are for the watch, and not for the terminal
     logger.addHandler(watch)
     try:
         yield watch
     finally:
         logger.removeHandler(watch)
         logger.setLevel(level)
+        logger.propagate = propagate

@@ -48,6 +48,8 @@ def load_data(run: Run) -> Splits:
 def finish(run: Run, fitted: Fitted, data: Splits, reference: str = "") -> dict[str, Any]:
     """Evaluate on the test set, once: print the results, draw the pictures, write weights, predictions and summary.
 
+    A finished run that was resumed, and took no step, keeps its summary.
+
     Args:
       run: a begun run.
       fitted: what `fit` returned.
@@ -64,6 +66,9 @@ def finish(run: Run, fitted: Fitted, data: Splits, reference: str = "") -> dict[
     weights = fetch(fitted.params)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights)):
         raise NonFiniteError(f"The last weights of the run in {run.directory} are not finite; nothing is tested.")
+    if not fitted.steps_taken and (summary := from_first_process(run.summary)):
+        tqdm.write(f"The run was finished, and its test set is not opened again. Run folder: {run.directory}")
+        return summary
     with writing(run.directory):
         return _finish(run, fitted, data, weights, reference)
 
