@@ -59,8 +59,8 @@ def test_steps_that_are_not_finite_can_be_skipped(tmp_path, one_bad_label, capsy
     assert "steps skipped so far" in capsys.readouterr().out
 
 
-def test_a_skipped_step_leaves_weights_and_optimiser_as_they_are(tmp_path, one_bad_label):
-    """Also where the update, and not the loss, is not finite; and skipping has an end."""
+def test_more_than_ten_skipped_steps_in_a_row_end_a_run(tmp_path, one_bad_label):
+    """The update is not finite from the fifth on, and now and then the loss."""
     schedule = optax.join_schedules([optax.constant_schedule(1e-2), optax.constant_schedule(np.inf)], [4])
     config = make(tmp_path / "run", steps=40, on_nonfinite="skip", log_every=1, eval_every=50).config
     run = Run("tiny", config, PROTOCOL, Recipe(MODEL, optax.adam(schedule)))
