@@ -157,7 +157,8 @@ def test_another_model_in_the_script_cannot_resume_a_run(finished):
     folder, _ = finished
     status, _, err = run("--seed", 3, "--steps", 27, "--run-dir", folder, "--hidden", 64, "--resume", *FLAGS)
     assert status == 2
-    assert "hidden was 128 and is now 64; recipe.model.cell.features was 128 and is now 64" in err
+    assert "other settings: hidden was 128 and is now 64.\nArrays, as they are saved and as they are needed:\n" in err
+    assert re.search(r"changed  state/params/readout/kernel +float32 \[1, 128, 10\] -> float32 \[1, 64, 10\]", err)
     assert "Traceback" not in err
 
 

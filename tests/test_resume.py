@@ -122,6 +122,42 @@ def test_a_run_whose_checkpoints_are_all_damaged_or_gone_does_not_begin_anew(run
     assert (run_dir / "metrics.jsonl").read_bytes() == metrics
 
 
+@pytest.mark.parametrize("held_out", [13, 0])
+def test_lost_checkpoints_are_missed_also_where_nothing_was_evaluated(tmp_path, tiny_data, held_out):
+    data = dataclasses.replace(tiny_data, validation=tiny_data.validation[:held_out])
+    train(make(tmp_path / "run", checkpoint_every=5, eval_every=1000), data)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(UserError, match="its checkpoints are gone; put them back"):
+        train(make(tmp_path / "run", checkpoint_every=5, eval_every=1000, resume=True), data)
+    for path in (tmp_path / "run").glob("[a-z]*"):  # somebody clears the folder for a new run
+        path.unlink()
+    with make(tmp_path / "run") as run:
+        run.begin(0)
+    assert train(make(tmp_path / "run", resume=True), tiny_data).steps_taken == 10
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text(path.read_text().splitlines(True)[1])])
+def test_lost_records_are_missed(run_dir, tiny_data, capsys, damage):
+    damage(run_dir / "metrics.jsonl")
+    train(make(run_dir, resume=True, steps=12), tiny_data)
+    assert "metrics.jsonl that were there at step 10 are lost or changed." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["identity", "data", "environment", "image_shape", "layout", "recorded"])
+def test_a_manifest_that_does_not_say_what_run_it_is_of_is_damage(run_dir, tiny_data, capsys, missing):
+    about(run_dir / "checkpoints" / "10", lambda about: about.pop(missing))
+    assert train(make(run_dir, resume=True), tiny_data).steps_taken == 5
+    assert "manifest.json: does not say what run it is of) and is now 10.damaged-1" in capsys.readouterr().err
+
+
+def test_other_ways_to_compute_are_said(run_dir, tiny_data, capsys):
+    plain = make(run_dir, resume=True, steps=11, devices=2)
+    recipe = dataclasses.replace(plain.recipe, model=MODEL.clone(recurrence="scan"))
+    train(Run("tiny", plain.config, PROTOCOL, recipe), tiny_data)
+    said = "It was saved with devices.batch 1 (now 2), recurrence auto (now scan): from here on its bits may be others."
+    assert said in capsys.readouterr().out
+
+
 def test_a_checkpoint_of_another_run_or_of_other_data_is_refused(run_dir, tiny_data):
     about(run_dir / "checkpoints" / "10", lambda about: about["identity"].update(seed=7))
     with pytest.raises(UserError, match="can't be resumed with other settings: seed was 7 and is now 0"):
