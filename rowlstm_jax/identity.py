@@ -75,12 +75,15 @@ def comparable(
     return {k: v for k, v in saved.items() if kept(k)}, {k: v for k, v in now.items() if kept(k)}
 
 
-def _is_plain(text: str) -> bool:
+def _is_plain(text: Any) -> bool:
     """Whether it describes a number, a truth value or None, and not a function or a class."""
+    if text in ("True", "False", "None"):
+        return True
     try:
-        return text in ("True", "False", "None") or bool(f"{float(text)}")
-    except ValueError:
+        float(text)
+    except (TypeError, ValueError):
         return False
+    return True
 
 
 def require_same(
