@@ -38,6 +38,9 @@ class Checkpoints:
         Args:
           directory: is made if need be.
           about: what `Manifest.about` shall be.
+
+        Raises:
+          UserError: it can't be made, or opened.
         """
         for logger in ("absl", "concurrent.futures"):  # the tracebacks of errors that Orbax raises too
             logging.getLogger(logger).setLevel(logging.CRITICAL)
@@ -83,6 +86,7 @@ class Checkpoints:
 
         Raises:
           UserError: the checkpoint before this one could not be written, or this one can't be.
+          RuntimeError: there is a later one.
         """
         if step == self.latest_step:
             return
@@ -132,7 +136,7 @@ class Checkpoints:
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """What was restored: the step, the tree, and what the manifest tells."""
+    """What was restored: of which step, the arrays, and what their `Manifest.about` tells."""
 
     step: int
     tree: Any
@@ -155,7 +159,7 @@ def restore(directory: Path, choose: Callable[[Manifest], Any], *, set_aside: bo
       The checkpoint, its arrays bit for bit as they were saved; None if the folder holds none.
 
     Raises:
-      UserError: all checkpoints are damaged.
+      UserError: all checkpoints are damaged, one is of a newer version, or `choose` refused.
     """
     damaged: dict[int, DamagedError] = {}
     good: dict[int, Manifest] = {}

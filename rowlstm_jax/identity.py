@@ -60,6 +60,9 @@ def comparable(
       saved: of the run that is resumed.
       now: of the present start.
       versions: of the packages with which the former was saved, by name.
+
+    Returns:
+      Of both, what is to be equal.
     """
     same = all(versions.get(package) == version for package, version in environment.versions(BUILD_RECIPES).items())
     defaults = {field.name: field.default for field in dataclasses.fields(RunConfig)}

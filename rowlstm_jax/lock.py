@@ -23,6 +23,7 @@ class FolderLock:
 
         Raises:
           UserError: another process has it.
+          OSError: the folder can't be written to.
         """
         try:
             self._lock.acquire(timeout=0)

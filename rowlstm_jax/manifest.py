@@ -46,7 +46,7 @@ class Leaf:
 
     @classmethod
     def of(cls, array: np.ndarray) -> "Leaf":
-        """That of an array."""
+        """The dtype, shape and digest of an array."""
         return cls(str(array.dtype), array.shape, hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest())
 
     def __str__(self) -> str:

@@ -25,7 +25,11 @@ class CompilationWatch(logging.Handler):
         self._forbidden = True
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Called by JAX's logger before anything is compiled."""
+        """Called by JAX's logger before anything is compiled.
+
+        Raises:
+          RecompilationError: nothing should be.
+        """
         if not str(record.msg).startswith("Compiling") or not record.args or _is_between_processes():
             return
         name, shapes = map(str, tuple(record.args)[:2])

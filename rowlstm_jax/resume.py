@@ -37,7 +37,8 @@ def begin(run: Run, programs: Programs, data: Splits) -> tuple[int, Progress, di
       The steps that have been taken, the progress, and what each checkpoint shall say of the run.
 
     Raises:
-      UserError: the run can't go on from what its folder holds, or its folder can't be written to.
+      UserError: the run can't go on from what its folder holds.
+      OSError: its folder can't be written to, or has no room.
     """
     about = {
         "identity": run.identity(),
