@@ -67,7 +67,7 @@ def about(step: Path, change: Callable[[dict], object]) -> None:
 
 
 def test_a_run_of_an_earlier_version_can_be_resumed(tmp_path, tiny_data, capsys):
-    """Made by `train(make(Path("/tmp/run")), tiny_data)` when checkpoints got their first format."""
+    """Made by `train(make(Path("run")), tiny_data)` when checkpoints got their first format; its paths were removed."""
     golden = shutil.copytree(GOLDEN, tmp_path / "run")
     run = make(golden, steps=12, resume=True)
     assert train(run, tiny_data).steps_taken == 2
