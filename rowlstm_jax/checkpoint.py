@@ -22,6 +22,7 @@ from rowlstm_jax.devices import fetch, from_first_process, is_first_process, lar
 from rowlstm_jax.folder import SAVED, require_room
 from rowlstm_jax.manifest import DamagedError, Leaf, Manifest, named, read, steps
 
+KEPT = 2  # checkpoints
 ITEM = "state"  # the folder of a checkpoint that holds its arrays
 
 
@@ -46,7 +47,7 @@ class Checkpoints:
             logging.getLogger(logger).setLevel(logging.CRITICAL)
         self._directory, self._about, self._manifest, self._step = directory, about, None, None
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=LatestN(n=2),
+            preservation_policy=LatestN(n=KEPT),
             cleanup_tmp_directories=True,
             async_options=ocp.options.AsyncOptions(
                 post_finalization_callback=self._write_manifest,
@@ -175,9 +176,10 @@ def restore(directory: Path, choose: Callable[[Manifest], Any], *, set_aside: bo
             damaged[step] = error
             continue
         for bad in sorted(damaged, reverse=True):
-            moved = ""
-            if set_aside:
-                moved = f" and is now {from_first_process(functools.partial(_set_aside, directory / str(bad)))}"
+            if sum(other > bad for other in good if other not in damaged) >= KEPT:
+                continue  # a kill came while Orbax deleted it, which it will do again
+            rename = functools.partial(_set_aside, directory / str(bad))
+            moved = f" and is now {from_first_process(rename)}" if set_aside else ""
             console.warn(
                 f"The checkpoint of step {bad} is damaged ({damaged[bad]}){moved}; that of step {step} is good."
             )

@@ -194,6 +194,18 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(folder, ca
     assert again.step == 12
 
 
+def test_what_is_left_of_a_deletion_that_a_kill_ended_is_no_damage(folder, capsys):
+    shutil.copytree(folder / "5" / "state", folder / "3" / "state")
+    arrays(folder / "3").unlink()
+    found = newest(folder, tree(0))
+    assert found is not None
+    assert (found.step, capsys.readouterr().err) == (12, "")
+    assert (folder / "3").exists()
+    with Checkpoints(folder, {}) as checkpoints:
+        checkpoints.save(13, tree(13))
+    assert sorted(path.name for path in folder.iterdir()) == ["12", "13"]
+
+
 def test_where_all_are_damaged_each_is_listed_and_nothing_is_touched(folder):
     flip(arrays(folder / "12"))
     (folder / "5" / "manifest.json").unlink()
