@@ -6,7 +6,7 @@ The run is `experiments.mnist_rows` with a small model. SIGKILL comes at moments
 anywhere from the start of the process on, half after its first logged step, a third while a checkpoint is written. How
 often it saves is drawn for each start. At the end it is resumed for a few steps more.
 
-Found: equal bits after 100 kills, 15 before a first step, 25 between two saves and 60 in one; 5,132 steps in 3 minutes,
+Found: equal bits after 100 kills, 15 before a first step, 29 between two saves and 56 in one; 4,662 steps in 3 minutes,
 on two cores of an AMD EPYC with AVX-512.
 """
 
