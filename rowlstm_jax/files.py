@@ -90,7 +90,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):  # noqa: B007, it stands in the message
                 if line.endswith(b"\n"):
-                    objects.append(_as_object(line))
+                    objects.append(as_object(line))
     except FileNotFoundError:
         return []
     except (OSError, ValueError, RecursionError) as error:
@@ -162,8 +162,13 @@ def _target(link: Path) -> Path:
         return Path("/")
 
 
-def _as_object(line: bytes) -> dict[str, Any]:
-    value = json.loads(line)
+def as_object(text: bytes) -> dict[str, Any]:
+    """The JSON object that a text is.
+
+    Raises:
+      ValueError: it is none.
+    """
+    value = json.loads(text)
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")
     return value

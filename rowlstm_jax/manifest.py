@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rowlstm_jax.config import UserError
-from rowlstm_jax.files import LARGEST_TEXT, require_file, write_json
+from rowlstm_jax.files import LARGEST_TEXT, as_object, require_file, write_json
 
 FORMAT = 1
 NAME, ORBAX = "manifest.json", "_CHECKPOINT_METADATA"
@@ -142,10 +142,7 @@ def _verify(folder: Path, files: Mapping[Path, str]) -> None:
 
 def _read_object(path: Path) -> dict[str, Any]:
     require_file(path, LARGEST_TEXT)
-    content = json.loads(path.read_bytes())
-    if not isinstance(content, dict):
-        raise ValueError("it is no JSON object")
-    return content
+    return as_object(path.read_bytes())
 
 
 def steps(directory: Path) -> list[int]:
