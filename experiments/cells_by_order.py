@@ -15,12 +15,15 @@ import dataclasses
 
 import optax
 
-from rowlstm_jax import cells, cli, grid, plots, sequences
-from rowlstm_jax.config import RunConfig, UserError
-from rowlstm_jax.model import SequenceClassifier
-from rowlstm_jax.protocols import Protocol
-from rowlstm_jax.recipe import Recipe
-from rowlstm_jax.run import Run
+from rowlstm_jax import cli
+from rowlstm_jax.analysis import grid, plots
+from rowlstm_jax.config import RunConfig
+from rowlstm_jax.errors import UserError
+from rowlstm_jax.models import SequenceClassifier, cells
+from rowlstm_jax.runs import Run
+from rowlstm_jax.tasks import Protocol
+from rowlstm_jax.tasks import orders as sequences
+from rowlstm_jax.training import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +31,9 @@ class Config(RunConfig):
     """Train a grid of cells and reading orders on MNIST, over seeds."""
 
     cells: tuple[str, ...] = tuple(cells.CELLS)
-    """Keys of `rowlstm_jax.cells.CELLS`."""
+    """Keys of `rowlstm_jax.models.cells.CELLS`."""
     orders: tuple[str, ...] = ("rows", "columns", "patches")
-    """Keys of `rowlstm_jax.sequences.ORDERS`."""
+    """Keys of `rowlstm_jax.tasks.orders.ORDERS`."""
     num_seeds: int = 4
     learning_rate: float = 3e-3
     eval_every: int = 1000
@@ -58,7 +61,7 @@ def make_run(config: RunConfig, cell: str, order: str) -> Run:
 
 def main(config: Config) -> None:
     folder, rows = grid.train_grid("cells_by_order", config, config.cells, config.orders, make_run)
-    grid.show(rows)
+    grid.show_grid(rows)
     plots.grid(folder / "grid.png", rows, f"{config.steps:,} steps of {config.batch_size}, H = {config.hidden}")
     print(f"Table and picture: {folder}")
 

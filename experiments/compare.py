@@ -10,7 +10,8 @@ runs disagree. A few seconds, no training.
 import dataclasses
 from pathlib import Path
 
-from rowlstm_jax import cli, comparison, results
+from rowlstm_jax import cli
+from rowlstm_jax.analysis import comparison, results
 from rowlstm_jax.config import Flags, absolute, require_writable
 
 
@@ -31,10 +32,10 @@ class Config(Flags):
 
 
 def main(config: Config) -> None:
-    first, second = (results.load(path) for path in config.runs)
+    first, second = (results.open_run(path) for path in config.runs)
     found = comparison.compare(first, second, config.differ_in)
-    comparison.show(found)
-    comparison.draw(absolute(config.output), found)
+    comparison.show_comparison(found)
+    comparison.draw_comparison(absolute(config.output), found)
     print(f"Picture: {config.output}")
 
 

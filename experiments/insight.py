@@ -15,11 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rowlstm_jax import cells, cli, console, insight, plots, results
-from rowlstm_jax.config import DataConfig, StartConfig, UserError, require_writable
-from rowlstm_jax.data import load, split
-from rowlstm_jax.data.catalogue import IMAGE_SHAPE
-from rowlstm_jax.sequences import scale
+from rowlstm_jax import cli
+from rowlstm_jax.analysis import plots, results
+from rowlstm_jax.config import DataConfig, StartConfig, require_writable
+from rowlstm_jax.data import IMAGE_SHAPE, load, split
+from rowlstm_jax.errors import UserError
+from rowlstm_jax.models import cells
+from rowlstm_jax.models import diagnostics as insight
+from rowlstm_jax.runs import console
+from rowlstm_jax.tasks import scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Config(StartConfig, DataConfig):
 
 
 def main(config: Config) -> None:
-    run = results.load(config.run)
+    run = results.open_run(config.run)
     order, dataset, held_out = (run.protocol["fields"].get(k) for k in ("order", "dataset", "validation_examples"))
     if order != "rows" or not (isinstance(dataset, str) and isinstance(held_out, int) and held_out > 0):
         raise UserError(f"{config.run} is no run that reads rows and holds out validation images; name one that does.")

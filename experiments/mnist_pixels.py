@@ -13,13 +13,14 @@ AVX-512; the full protocol has not been run.
 
 import dataclasses
 
-from rowlstm_jax import cli, protocols, report
-from rowlstm_jax.cells import BasicLSTMCell, chrono_bias
+from rowlstm_jax import cli
+from rowlstm_jax.analysis import report
 from rowlstm_jax.config import RunConfig
-from rowlstm_jax.model import SequenceClassifier
-from rowlstm_jax.recipe import Recipe, adamw_cosine
-from rowlstm_jax.run import Run
-from rowlstm_jax.train import fit
+from rowlstm_jax.models import SequenceClassifier
+from rowlstm_jax.models.cells import BasicLSTMCell, chrono_bias
+from rowlstm_jax.runs import Run, fit
+from rowlstm_jax.tasks import protocol as protocols
+from rowlstm_jax.training import Recipe, adamw_cosine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Config(RunConfig):
     """Classify MNIST digits read pixel by pixel with an LSTM."""
 
     protocol: str = "mnist_pixels"
-    """What is read, in which order: a key of `rowlstm_jax.protocols.PROTOCOLS`."""
+    """What is read, in which order: a key of `rowlstm_jax.tasks.protocol.PROTOCOLS`."""
     steps: int = 5_500
     learning_rate: float = 3e-3
     """The highest step size: reached after the warm-up, it falls to zero."""
@@ -42,7 +43,7 @@ def main(config: Config) -> None:
     cell = BasicLSTMCell(config.hidden, forget_bias=0.0, bias_init=chrono_bias(784))
     model = SequenceClassifier(cell, num_classes=10, recurrence=config.recurrence)
     optimizer = adamw_cosine(config.learning_rate, config.steps, warmup=config.warmup, weight_decay=1e-2)
-    with Run("mnist_pixels", config, protocols.find(config.protocol), Recipe(model, optimizer)) as run:
+    with Run("mnist_pixels", config, protocols.find_protocol(config.protocol), Recipe(model, optimizer)) as run:
         data = report.load_data(run)
         fitted = fit(run, data)
         published = {"mnist_pixels": "98.8 % of an LSTM of 256 units, as cited in arXiv:2110.04744"}

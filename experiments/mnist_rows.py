@@ -15,12 +15,13 @@ import dataclasses
 import flax.linen as nn
 import optax
 
-from rowlstm_jax import cells, cli, protocols, report
+from rowlstm_jax import cli
+from rowlstm_jax.analysis import report
 from rowlstm_jax.config import RunConfig
-from rowlstm_jax.model import SequenceClassifier
-from rowlstm_jax.recipe import Recipe
-from rowlstm_jax.run import Run
-from rowlstm_jax.train import fit
+from rowlstm_jax.models import SequenceClassifier, cells
+from rowlstm_jax.runs import Run, fit
+from rowlstm_jax.tasks import protocol as protocols
+from rowlstm_jax.training import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Config(RunConfig):
     """Classify MNIST digits read row by row with an LSTM."""
 
     cell: str = "lstm"
-    """The recurrent cell: a key of `rowlstm_jax.cells.CELLS`."""
+    """The recurrent cell: a key of `rowlstm_jax.models.cells.CELLS`."""
     protocol: str = "notebook"
-    """What is read, in which order: a key of `rowlstm_jax.protocols.PROTOCOLS`."""
+    """What is read, in which order: a key of `rowlstm_jax.tasks.protocol.PROTOCOLS`."""
     steps: int = 999
     batch_size: int = 100
     learning_rate: float = 1e-3
@@ -49,7 +50,7 @@ def main(config: Config) -> None:
         bias_init=nn.initializers.normal(1.0),
     )
     recipe = Recipe(model, optax.adam(config.learning_rate))
-    with Run("mnist_rows", config, protocols.find(config.protocol), recipe) as run:
+    with Run("mnist_rows", config, protocols.find_protocol(config.protocol), recipe) as run:
         data = report.load_data(run)
         fitted = fit(run, data)
         published = {"notebook": "0.96875 on the first 128 test images in the notebook, an LSTM, one run"}

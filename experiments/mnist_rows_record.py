@@ -12,15 +12,14 @@ AVX-512.
 
 import dataclasses
 
-from rowlstm_jax import cli, report
-from rowlstm_jax.augment import Affine
-from rowlstm_jax.cells import BasicLSTMCell
+from rowlstm_jax import cli
+from rowlstm_jax.analysis import report
 from rowlstm_jax.config import RunConfig
-from rowlstm_jax.model import SequenceClassifier
-from rowlstm_jax.protocols import Protocol
-from rowlstm_jax.recipe import Recipe, adamw_cosine
-from rowlstm_jax.run import Run
-from rowlstm_jax.train import fit
+from rowlstm_jax.models import SequenceClassifier
+from rowlstm_jax.models.cells import BasicLSTMCell
+from rowlstm_jax.runs import Run, fit
+from rowlstm_jax.tasks import Affine, Protocol
+from rowlstm_jax.training import Recipe, adamw_cosine
 
 MAPS = Affine(shift=2.5, rotation=0.26, scale=0.18, shear=0.25)
 PROTOCOL = Protocol("mnist_rows_affine", "mnist", validation_examples=5_000, order="rows", augmentation=MAPS)

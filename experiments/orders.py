@@ -9,9 +9,12 @@ A few seconds, no training.
 import dataclasses
 from pathlib import Path
 
-from rowlstm_jax import cli, plots, sequences
-from rowlstm_jax.config import DataConfig, UserError, absolute, require_writable
+from rowlstm_jax import cli
+from rowlstm_jax.analysis import plots
+from rowlstm_jax.config import DataConfig, absolute, require_writable
 from rowlstm_jax.data import load
+from rowlstm_jax.errors import UserError
+from rowlstm_jax.tasks import orders as sequences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Config(DataConfig):
     """Draw what reading orders do to an image."""
 
     orders: tuple[str, ...] = tuple(sequences.ORDERS)
-    """Keys of `rowlstm_jax.sequences.ORDERS`."""
+    """Keys of `rowlstm_jax.tasks.orders.ORDERS`."""
     dataset: str = "mnist"
     """A key of `rowlstm_jax.data.DATASETS`."""
     image: int = 7

@@ -11,8 +11,10 @@ from typing import NoReturn, TypeVar
 
 import tyro
 
-from rowlstm_jax import devices, distributed
-from rowlstm_jax.config import InterruptedRun, RunConfig, StartConfig, UserError
+from rowlstm_jax.config import RunConfig, StartConfig
+from rowlstm_jax.errors import InterruptedRun, UserError
+from rowlstm_jax.parallel import mesh as devices
+from rowlstm_jax.parallel import processes as distributed
 
 ConfigT = TypeVar("ConfigT")
 Positional = tyro.conf.Positional  # marks a field that is given without its flag

@@ -10,13 +10,14 @@ import numpy as np
 import optax
 import pytest
 
-from rowlstm_jax.cells import BasicLSTMCell
-from rowlstm_jax.config import RunConfig, UserError
+from rowlstm_jax.config import RunConfig
 from rowlstm_jax.data import Examples, ImageDataset, Sealed, Splits, load
-from rowlstm_jax.model import SequenceClassifier
-from rowlstm_jax.protocols import Protocol
-from rowlstm_jax.recipe import Recipe
-from rowlstm_jax.run import Run
+from rowlstm_jax.errors import UserError
+from rowlstm_jax.models.cells import BasicLSTMCell
+from rowlstm_jax.models.classifier import SequenceClassifier
+from rowlstm_jax.runs.run import Run
+from rowlstm_jax.tasks.protocol import Protocol
+from rowlstm_jax.training.recipe import Recipe
 
 PROTOCOL = Protocol(name="tiny", dataset="mnist", validation_examples=13, order="rows")
 

@@ -1,7 +1,9 @@
-"""The house has an order: imports point downwards only, and no room grows too large."""
+"""The rules of the house, as design and doors state them: floors, doors, importers of heavy packages, sizes."""
 
 import ast
 import dataclasses
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,102 +11,172 @@ import pytest
 from rowlstm_jax.config import RunConfig
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted([*ROOT.glob("rowlstm_jax/**/*.py"), *ROOT.glob("experiments/**/*.py")])
 
-# Each module may import those on lower levels; a package is one room.
-LEVELS = [
-    {"config"},
-    {"augment", "cells", "data", "describe", "devices", "events", "files", "folder", "metrics", "permutations", "plots"}
-    | {"recipe", "recompilation", "recurrence", "signals", "statistics"},
-    {"console", "costs", "distributed", "environment", "insight", "lock", "manifest", "model", "records", "seeds"}
-    | {"sequences"},
-    {"checkpoint", "protocols", "results", "step"},
-    {"comparison", "evaluate", "progress"},
-    {"identity", "journal", "programs"},
-    {"run"},
-    {"resume"},
-    {"train"},
-    {"cli", "report"},
-    {"grid"},
-    {"experiments"},
-]
-LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+# A floor may import the floors before it. Floors in one entry stand side by side and do not import each other.
+FLOORS = [{"errors"}, {"config"}, {"data", "models"}, {"tasks"}, {"training"}, {"parallel"}, {"runs"}, {"analysis"}]
+FLOORS += [{"cli"}, {"experiments"}]
+HEIGHT = {floor: height for height, floors in enumerate(FLOORS) for floor in floors}
+PURE = {"models", "data", "tasks", "training"}  # they know nothing of flags
 
-# The only module that may import a package; everything else goes through it.
+# The only file or folder that may import a package; everything else goes through it.
 ONLY = {
-    "matplotlib": "rowlstm_jax/plots/",
-    "orbax": "rowlstm_jax/checkpoint.py",
-    "rich": "rowlstm_jax/console.py",
-    "tensorboardX": "rowlstm_jax/events.py",
+    "matplotlib": "rowlstm_jax/analysis/plots/",
+    "orbax": "rowlstm_jax/runs/checkpoint.py",
+    "rich": "rowlstm_jax/runs/console.py",
+    "tensorboardX": "rowlstm_jax/runs/journal.py",
     "tensorflow_datasets": "rowlstm_jax/data/builder.py",
     "tyro": "rowlstm_jax/cli.py",
 }
+STDLIB_ONLY = {
+    "errors": set(),
+    "config": {"collections", "contextlib", "dataclasses", "math", "os", "pathlib", "re", "typing", "rowlstm_jax"},
+}
+# Benchmarks time what lies behind a door, and say in their docstring why they need it.
+BEHIND_DOORS = {
+    "experiments/benchmarks/integrity.py": "it replaces the functions that make digests by timed ones",
+}
 
 
-def imports(path: Path) -> set[str]:
-    names = set()
+def sources(root: Path) -> list[Path]:
+    return sorted([*root.glob("rowlstm_jax/**/*.py"), *root.glob("experiments/**/*.py")])
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """(module, name) of each import; the name is empty where a module is imported whole."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
+            yield from ((node.module or "", alias.name) for alias in node.names)
 
 
-def room(path: Path) -> str | None:
-    top, *rest = path.relative_to(ROOT).with_suffix("").parts
-    return None if rest == ["__init__"] else "experiments" if top == "experiments" else rest[0]
+def floor_of(relative: Path) -> str:
+    """The floor of a file; the public API in `rowlstm_jax/__init__.py` is the highest but the experiments."""
+    top, *rest = relative.with_suffix("").parts
+    return "experiments" if top == "experiments" else "cli" if rest == ["__init__"] else rest[0]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_downwards(path):
-    own = room(path)
-    imported = {name.split(".")[1] for name in imports(path) if name.startswith("rowlstm_jax.")}
-    if any(name.split(".")[0] == "experiments" for name in imports(path)):
-        imported.add("experiments")
-    above = {other for other in imported if own != other and LEVEL[other] >= LEVEL.get(own or "", 0)}
-    assert not above, f"{own} may not import {above}"
+def names_of_door(root: Path, floor: str) -> set[str]:
+    tree = ast.parse((root / "rowlstm_jax" / floor / "__init__.py").read_text())
+    (names,) = [
+        node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    return set(ast.literal_eval(names))
+
+
+def broken_rules(root: Path) -> list[str]:
+    """One line for each import that breaks a rule of the house."""
+    found = []
+    for path in sources(root):
+        relative = path.relative_to(root)
+        own = floor_of(relative)
+        for module, name in imports(path):
+            package, *inside = module.split(".")
+            if package in ONLY and not str(relative).startswith(ONLY[package]):
+                found.append(f"{relative} imports {package}, which only {ONLY[package]} may import")
+            if package == "experiments" and own != "experiments":
+                found.append(f"{relative} imports an experiment")
+            if package != "rowlstm_jax" or not (inside or name):
+                continue
+            other = inside[0] if inside else name if name in HEIGHT else "cli"
+            if other == own or (own == "cli" and relative.name == "__init__.py"):
+                continue
+            if HEIGHT[other] >= HEIGHT[own] or (own in PURE and other == "config"):
+                found.append(f"{relative} is on the floor {own}, and imports {module}.{name} of {other}")
+            elif len(FLOORS[HEIGHT[other]]) and (root / "rowlstm_jax" / other).is_dir():
+                cells = inside[:2] == ["models", "cells"]  # a door of its own
+                behind = len(inside) > (2 if cells else 1) or (
+                    not cells and inside and name not in names_of_door(root, other)
+                )
+                if behind and str(relative) not in BEHIND_DOORS:
+                    found.append(f"{relative} imports {module}.{name} from behind the door of {other}")
+    return found
+
+
+def test_imports_respect_floors_doors_and_single_importers():
+    assert not broken_rules(ROOT)
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "complaint"),
+    [
+        ("models/classifier.py", "from rowlstm_jax.training import Recipe", "is on the floor models, and imports"),
+        ("models/classifier.py", "from rowlstm_jax.data import Examples", "is on the floor models, and imports"),
+        ("training/step.py", "from rowlstm_jax.config import RunConfig", "is on the floor training, and imports"),
+        ("data/sources.py", "import rowlstm_jax.runs", "is on the floor data, and imports"),
+        ("parallel/mesh.py", "from rowlstm_jax.training.step import train_step", "from behind the door of training"),
+        ("parallel/mesh.py", "from rowlstm_jax.training import loss", "from behind the door of training"),
+        ("runs/records.py", "import matplotlib.pyplot", "which only rowlstm_jax/analysis/plots/ may import"),
+        ("analysis/report.py", "from experiments import mnist_rows", "imports an experiment"),
+    ],
+)
+def test_a_planted_wrong_import_is_found(tmp_path, file, line, complaint):
+    for folder in ("rowlstm_jax", "experiments"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "results"))
+    planted = tmp_path / "rowlstm_jax" / file
+    planted.write_text(f"{planted.read_text()}\n{line}\n")
+    (found,) = broken_rules(tmp_path)
+    assert found.startswith(f"rowlstm_jax/{file}")
+    assert complaint in found
 
 
 @pytest.mark.parametrize("package", ONLY)
-def test_each_heavy_package_has_one_importer(package):
-    importers = {
-        str(path.relative_to(ROOT)) for path in SOURCES if package in {name.split(".")[0] for name in imports(path)}
-    }
-    assert importers
-    assert all(importer.startswith(ONLY[package]) for importer in importers), importers
+def test_each_heavy_package_is_used(package):
+    assert any(module.split(".")[0] == package for path in sources(ROOT) for module, _ in imports(path))
+
+
+@pytest.mark.parametrize("module", STDLIB_ONLY)
+def test_errors_and_config_need_the_standard_library_only(module):
+    found = {name.split(".")[0] for name, _ in imports(ROOT / "rowlstm_jax" / f"{module}.py")}
+    assert found <= STDLIB_ONLY[module]
+
+
+def test_lower_floors_do_not_name_flags():
+    """They raise a ValueError about the value; the floor that knows the flag names it."""
+    for floor in PURE:
+        for path in sorted((ROOT / "rowlstm_jax" / floor).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Raise):
+                    assert " --" not in ast.unparse(node), f"{path.name}:{node.lineno} names a flag"
+                    assert "UserError" not in ast.unparse(node), f"{path.name}:{node.lineno} raises a UserError"
 
 
 def test_scan_over_time_is_written_once():
-    assert [path.name for path in SOURCES if "nn.scan(" in path.read_text()] == ["model.py"]
+    assert [path.name for path in sources(ROOT) if "nn.scan(" in path.read_text()] == ["classifier.py"]
 
 
-def test_there_is_no_utils_module_and_config_needs_the_standard_library_only():
-    assert not [path for path in SOURCES if "util" in path.stem]
-    allowed = {"dataclasses", "hashlib", "json", "math", "os", "pathlib", "re", "typing"}
-    assert {name.split(".")[0] for name in imports(ROOT / "rowlstm_jax" / "config.py")} <= allowed
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", sources(ROOT), ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_file_or_function_grows_too_long(path):
     text = path.read_text()
-    assert text.count("\n") <= (80 if room(path) == "experiments" else 250)
+    short = floor_of(path.relative_to(ROOT)) == "experiments" and path.parent.name == "experiments"
+    assert text.count("\n") <= (80 if short else 250)
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
             assert (node.end_lineno or 0) - body[0].lineno + 1 <= 40, node.name
 
 
+def test_every_file_of_the_library_has_tests():
+    """tests/<floor>/ mirrors rowlstm_jax/<floor>/: a file's tests stand in test_<file>.py or in test_<file>_<part>.py."""
+    for path in sources(ROOT):
+        relative = path.relative_to(ROOT)
+        if relative.parts[0] != "rowlstm_jax" or path.name == "__init__.py":
+            continue
+        folder = ROOT / "tests" / Path(*relative.parts[1:2] if len(relative.parts) > 2 else ())
+        nested = path.parent.name if len(relative.parts) > 3 else path.stem  # cells/ and plots/ share theirs
+        names = [found.stem for found in folder.glob("test_*.py")]
+        assert any(name == f"test_{nested}" or name.startswith(f"test_{nested}_") for name in names), relative
+
+
 def test_every_flag_is_read_somewhere():
-    trees = {path: ast.parse(path.read_text()) for path in SOURCES}
+    trees = {path: ast.parse(path.read_text()) for path in sources(ROOT)}
+    config = trees.pop(ROOT / "rowlstm_jax" / "config.py")
     read = {
         node.attr
-        for path, tree in trees.items()
-        if room(path) != "config"
+        for tree in trees.values()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value).split(".")[-1] == "config"
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).split(".")[-1] in ("config", "flags")
     }
-    (config,) = [tree for path, tree in trees.items() if room(path) == "config"]
     for method in ast.walk(config):  # a property that is read reads its fields
         if isinstance(method, ast.FunctionDef) and method.name in read:
             read |= {node.attr for node in ast.walk(method) if isinstance(node, ast.Attribute)}

@@ -6,8 +6,9 @@ import pytest
 
 from experiments import mnist_rows
 from rowlstm_jax import cli
-from rowlstm_jax.config import InterruptedRun, RunConfig, UserError, flag
+from rowlstm_jax.config import RunConfig, flag
 from rowlstm_jax.data import sources
+from rowlstm_jax.errors import InterruptedRun, UserError
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from rowlstm_jax.config import RunConfig, UserError, absolute, differences, flag
+from rowlstm_jax.config import RunConfig, absolute, differences, flag
+from rowlstm_jax.errors import UserError
 
 RANGES = {
     "seed": (-1, 2**32),

@@ -12,8 +12,8 @@ import tyro
 
 from experiments import mnist_rows, results_table
 from experiments.benchmarks.machine import QUIET
-from rowlstm_jax import protocols
-from rowlstm_jax.config import UserError
+from rowlstm_jax.errors import UserError
+from rowlstm_jax.tasks import protocol as protocols
 
 ROOT = Path(__file__).parents[1]
 # The columns of the table of speeds: B, T, F, H.

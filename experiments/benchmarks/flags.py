@@ -3,7 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from rowlstm_jax.config import StartConfig, UserError, flag, require_writable
+from rowlstm_jax.config import StartConfig, flag, require_writable
+from rowlstm_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

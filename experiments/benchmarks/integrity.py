@@ -22,8 +22,9 @@ from unittest import mock
 from experiments import mnist_rows
 from experiments.benchmarks import machine
 from experiments.benchmarks.flags import BenchmarkConfig
-from rowlstm_jax import checkpoint, cli, console, manifest
+from rowlstm_jax import cli
 from rowlstm_jax.data import cache
+from rowlstm_jax.runs import checkpoint, console, manifest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,8 +21,9 @@ import numpy as np
 
 from experiments.benchmarks import killing, machine, processes, same_bits
 from experiments.benchmarks.flags import BenchmarkConfig
-from rowlstm_jax import cli, console
-from rowlstm_jax.config import UserError
+from rowlstm_jax import cli
+from rowlstm_jax.errors import UserError
+from rowlstm_jax.runs import console
 
 MORE_STEPS = 7
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks import processes, same_bits
-from rowlstm_jax.config import UserError
+from rowlstm_jax.errors import UserError
 
 MODULE = "experiments.mnist_rows"
 FLAGS = {"hidden": 8, "batch-size": 20, "log-every": 3, "eval-every": 100}

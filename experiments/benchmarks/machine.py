@@ -9,8 +9,7 @@ import psutil
 
 from experiments.benchmarks.flags import BenchmarkConfig
 from rowlstm_jax.config import absolute
-from rowlstm_jax.environment import describe
-from rowlstm_jax.files import write_json
+from rowlstm_jax.runs import environment, write_json
 
 QUIET = 0.05  # above this share, other processes have slowed some systems more than others
 PACKAGES = ("rowlstm_jax", "jax", "jaxlib", "flax", "optax", "torch", "dm-haiku", "equinox", "keras", "numpy")
@@ -42,6 +41,6 @@ def write(config: BenchmarkConfig, rows: list[dict[str, Any]], meanwhile: Meanwh
     print(f"Other processes used {100 * share:.0f} % of the machine meanwhile{': measure again' * (share > QUIET)}.")
     if config.json is not None:
         settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(config).items()}
-        machine = {**describe(PACKAGES), "used_by_others": round(share, 3)}
+        machine = {**environment.describe(PACKAGES), "used_by_others": round(share, 3)}
         write_json(absolute(config.json), {"rows": rows, "settings": settings, "machine": machine})
         print(f"Written to {config.json}.")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from rowlstm_jax.config import UserError
+from rowlstm_jax.errors import UserError
 
 
 def start(module: str, flags: Mapping[str, object], output: IO[str]) -> subprocess.Popen[bytes]:

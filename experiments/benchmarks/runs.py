@@ -5,15 +5,12 @@ import optax
 
 from experiments.benchmarks import timing
 from experiments.benchmarks.problem import NUM_CLASSES, make_problem
-from rowlstm_jax.cells import BasicLSTMCell
-from rowlstm_jax.data import Examples
-from rowlstm_jax.data.order import batch_indices
-from rowlstm_jax.devices import make_mesh
-from rowlstm_jax.model import SequenceClassifier
-from rowlstm_jax.programs import Programs
-from rowlstm_jax.recipe import Recipe
-from rowlstm_jax.seeds import Seeds
-from rowlstm_jax.step import Reading
+from rowlstm_jax.data import Examples, batch_indices
+from rowlstm_jax.models import SequenceClassifier
+from rowlstm_jax.models.cells import BasicLSTMCell
+from rowlstm_jax.parallel import CompiledSteps, Seeds, make_mesh
+from rowlstm_jax.tasks import Preprocessing
+from rowlstm_jax.training import Recipe
 
 STEPS_PER_DISPATCH = 10  # as a run that logs every ten
 
@@ -24,8 +21,8 @@ class Runs:
     def __init__(self, seeds: range, examples: Examples, batch_size: int, hidden: int, devices: int | None):
         layout = Seeds(len(seeds), make_mesh(batch_size, devices, len(seeds)))
         recipe = Recipe(SequenceClassifier(BasicLSTMCell(hidden), NUM_CLASSES), optax.adam(1e-3))
-        reading = Reading(order=lambda images: images)
-        programs = Programs(recipe, reading, examples, batch_size, STEPS_PER_DISPATCH, layout)
+        reading = Preprocessing(order=lambda images: images)
+        programs = CompiledSteps(recipe, reading, examples, batch_size, STEPS_PER_DISPATCH, layout)
         self._programs = programs.compile()
         self._progress = self._programs.begin(np.array(seeds, np.uint32))
         batches = batch_indices(0, len(examples), batch_size, 0, STEPS_PER_DISPATCH)

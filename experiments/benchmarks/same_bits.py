@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import tensorstore
 
-from rowlstm_jax.config import UserError
+from rowlstm_jax.errors import UserError
 
 LOCKS = {".lock", ".owner", ".saved"}
 

@@ -16,8 +16,10 @@ from experiments.benchmarks import machine
 from experiments.benchmarks.comparison import compare
 from experiments.benchmarks.flags import BenchmarkConfig
 from experiments.benchmarks.problem import Dtype, make_problem
-from rowlstm_jax import cli, console, plots
+from rowlstm_jax import cli
+from rowlstm_jax.analysis import plots
 from rowlstm_jax.config import absolute
+from rowlstm_jax.runs import console
 
 SYSTEMS = ("rowlstm_jax", "rowlstm_jax-scan", "torch")
 BASE = {"batch_size": 128, "time_steps": 28, "features": 28, "hidden": 128}

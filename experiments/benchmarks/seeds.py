@@ -16,7 +16,8 @@ from pathlib import Path
 from experiments.benchmarks import machine, processes
 from experiments.benchmarks.flags import BenchmarkConfig
 from experiments.benchmarks.runs import time_steps
-from rowlstm_jax import cli, console
+from rowlstm_jax import cli
+from rowlstm_jax.runs import console
 
 
 @dataclasses.dataclass(frozen=True)

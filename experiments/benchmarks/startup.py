@@ -15,7 +15,8 @@ from pathlib import Path
 
 from experiments.benchmarks import machine, processes
 from experiments.benchmarks.flags import BenchmarkConfig
-from rowlstm_jax import cli, console
+from rowlstm_jax import cli
+from rowlstm_jax.runs import console
 
 PHASES = ("start", "data", "compile", "checkpoint", "train", "validation", "test", "plots")
 FIRST_STEP, END = "first step logged", "end of the process"

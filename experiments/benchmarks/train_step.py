@@ -23,8 +23,9 @@ from experiments.benchmarks.comparison import compare
 from experiments.benchmarks.flags import BenchmarkConfig
 from experiments.benchmarks.peers import PEERS
 from experiments.benchmarks.problem import Dtype, make_problem
-from rowlstm_jax import cli, console
-from rowlstm_jax.config import UserError
+from rowlstm_jax import cli
+from rowlstm_jax.errors import UserError
+from rowlstm_jax.runs import console
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,14 +14,27 @@ from pathlib import Path
 
 import filelock
 
-from rowlstm_jax.config import UserError, absolute
+from rowlstm_jax.config import absolute
 from rowlstm_jax.data import cache, sources
-from rowlstm_jax.data.catalogue import DATASETS, DatasetSpec
+from rowlstm_jax.data.batches import batch_indices
+from rowlstm_jax.data.catalogue import DATASETS, IMAGE_SHAPE, DatasetSpec
 from rowlstm_jax.data.images import DamagedError, Examples, ImageDataset, UnavailableError
 from rowlstm_jax.data.sources import Log
 from rowlstm_jax.data.splits import Sealed, Splits, split
+from rowlstm_jax.errors import UserError
 
-__all__ = ["DATASETS", "DatasetSpec", "Examples", "ImageDataset", "Sealed", "Splits", "load", "split"]
+__all__ = [
+    "DATASETS",
+    "IMAGE_SHAPE",
+    "DatasetSpec",
+    "Examples",
+    "ImageDataset",
+    "Sealed",
+    "Splits",
+    "batch_indices",
+    "load",
+    "split",
+]
 
 
 def load(name: str, data_dir: Path | None = None, local_files: Path | None = None, log: Log = print) -> ImageDataset:

@@ -18,9 +18,9 @@ from tensorflow_datasets.core.download.checksums import UrlInfo
 from tensorflow_datasets.core.utils import Size
 from tensorflow_datasets.image_classification import mnist
 
-from rowlstm_jax.config import UserError
 from rowlstm_jax.data.catalogue import DatasetSpec
 from rowlstm_jax.data.images import DamagedError, Examples, ImageDataset, checked
+from rowlstm_jax.errors import UserError
 
 ORIGINALS: dict[str, type[mnist.MNIST]] = {cls.name: cls for cls in (mnist.MNIST, mnist.FashionMNIST, mnist.KMNIST)}
 

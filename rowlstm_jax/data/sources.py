@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from rowlstm_jax.config import UserError
 from rowlstm_jax.data import wheel
 from rowlstm_jax.data.catalogue import DatasetSpec, FileSpec
 from rowlstm_jax.data.images import DamagedError, ImageDataset, UnavailableError, checked
+from rowlstm_jax.errors import UserError
 
 PROBE_SECONDS = 3.0
 

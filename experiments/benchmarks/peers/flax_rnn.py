@@ -7,7 +7,7 @@ import jax
 
 from experiments.benchmarks.peers.jax_loop import JaxLoop
 from experiments.benchmarks.problem import FORGET_BIAS, NUM_CLASSES, Problem
-from rowlstm_jax.cells import flax_lstm_params
+from rowlstm_jax.models.cells import flax_lstm_params
 
 
 class Classifier(nn.Module):

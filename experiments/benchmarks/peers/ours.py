@@ -8,14 +8,12 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.problem import FORGET_BIAS, LEARNING_RATE, NUM_CLASSES, Problem
-from rowlstm_jax.cells import BasicLSTMCell
 from rowlstm_jax.data import Examples
-from rowlstm_jax.devices import make_mesh
-from rowlstm_jax.model import SequenceClassifier
-from rowlstm_jax.programs import Programs
-from rowlstm_jax.recipe import Recipe
-from rowlstm_jax.seeds import Seeds
-from rowlstm_jax.step import Reading
+from rowlstm_jax.models import SequenceClassifier
+from rowlstm_jax.models.cells import BasicLSTMCell
+from rowlstm_jax.parallel import CompiledSteps, Seeds, make_mesh
+from rowlstm_jax.tasks import Preprocessing
+from rowlstm_jax.training import Recipe
 
 STEPS_PER_DISPATCH = 100
 
@@ -32,9 +30,9 @@ class Ours:
         )
         self._examples = Examples(problem.images, problem.labels.astype(np.uint8))
         batch_size = len(self._examples)
-        self._programs = Programs(
+        self._programs = CompiledSteps(
             Recipe(model, optax.adam(LEARNING_RATE)),
-            Reading(order=lambda images: images),  # rows
+            Preprocessing(order=lambda images: images),  # rows
             self._examples,
             batch_size,
             STEPS_PER_DISPATCH,

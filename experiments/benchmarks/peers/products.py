@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from experiments.benchmarks.problem import Problem
-from rowlstm_jax.devices import BATCH, make_mesh, place
+from rowlstm_jax.parallel import BATCH, make_mesh, shard
 
 
 def products(
@@ -65,13 +65,13 @@ class Products:
         )
         specs = (P(), P(None, BATCH), P(BATCH), P(BATCH))
         self._mesh = mesh
-        self._arguments = [place(x.astype(problem.dtype), mesh, spec) for x, spec in zip(arrays, specs, strict=True)]
+        self._arguments = [shard(x.astype(problem.dtype), mesh, spec) for x, spec in zip(arrays, specs, strict=True)]
         split = jax.shard_map(products, mesh=mesh, in_specs=(P(), *specs), out_specs=P(BATCH), check_vma=False)
-        self.program = jax.jit(split).lower(place(np.int32(1), mesh), *self._arguments).compile()
+        self.program = jax.jit(split).lower(shard(np.int32(1), mesh), *self._arguments).compile()
 
     def steps(self, count: int) -> None:
         """Multiply, in one dispatch."""
-        jax.block_until_ready(self.program(place(np.int32(count), self._mesh), *self._arguments))
+        jax.block_until_ready(self.program(shard(np.int32(count), self._mesh), *self._arguments))
 
 
 def build(problem: Problem, devices: int | None) -> Products:

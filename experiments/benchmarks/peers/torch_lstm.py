@@ -5,7 +5,7 @@ import torch  # pyright: ignore[reportMissingImports]
 
 from experiments.benchmarks.problem import LEARNING_RATE, NUM_CLASSES, Problem
 from experiments.benchmarks.trainer import UnavailableError
-from rowlstm_jax.devices import cores
+from rowlstm_jax.parallel import cores
 
 
 class Classifier(torch.nn.Module):

@@ -1,0 +1,194 @@
+"""Two finished runs side by side: whether they may be compared, and whether they differ."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rowlstm_jax.analysis.results import Result
+from rowlstm_jax.analysis.statistics import (
+    McNemar,
+    OverExamples,
+    OverSeeds,
+    compare_examples,
+    compare_seeds,
+    mcnemar,
+    student_interval,
+)
+from rowlstm_jax.errors import UserError
+from rowlstm_jax.runs import console
+from rowlstm_jax.tasks import protocol_digest
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What tells two runs apart; differences are those of the second from the first.
+
+    Attributes:
+      first: a run.
+      second: another.
+      differing: the fields of the protocol in which they differ, as asked.
+      over_seeds: None unless both runs have two seeds or more.
+      over_examples: of their mean accuracies.
+      pairs: the first seeds of both, the second seeds of both, and so on.
+    """
+
+    first: Result
+    second: Result
+    differing: list[str]
+    over_seeds: OverSeeds | None
+    over_examples: OverExamples
+    pairs: list[McNemar]
+
+
+def compare(first: Result, second: Result, differ_in: Sequence[str] = ()) -> Comparison:
+    """Test whether two runs differ, over seeds and over test examples.
+
+    Args:
+      first: a run.
+      second: another, on the same test examples.
+      differ_in: the fields of the protocol in which they may differ; order covers order_sha256.
+
+    Raises:
+      UserError: they are one run, or differ in the protocol otherwise or in the data.
+    """
+    differing = require_comparable(first, second, differ_in)
+    pairs = [mcnemar(a, b) for a, b in zip(first.correct, second.correct, strict=False)]
+    over_seeds = compare_seeds(first.accuracies, second.accuracies)
+    return Comparison(first, second, differing, over_seeds, compare_examples(first.correct, second.correct), pairs)
+
+
+def require_comparable(first: Result, second: Result, differ_in: Sequence[str] = ()) -> list[str]:
+    """Return the fields of the protocol that differ, all of which may.
+
+    Raises:
+      UserError: see `compare`.
+    """
+    if first.directory == second.directory:
+        raise UserError(f"Both runs are {first.directory}; name two different runs.")
+    for result in (first, second):
+        if protocol_digest(result.protocol["fields"]) != result.protocol["sha256"]:
+            raise UserError(
+                f"The protocol in {result.directory / 'summary.json'} is not the one of its digest, so the file was "
+                "changed; run the experiment again."
+            )
+    a, b = first.protocol["fields"], second.protocol["fields"]
+    fields = sorted({**a, **b})
+    if unknown := [name for name in differ_in if name not in fields]:
+        raise UserError(f"--differ-in names {', '.join(unknown)}; the protocols' fields are {', '.join(fields)}.")
+    differing = [name for name in fields if name not in a or name not in b or a[name] != b[name]]
+    refused = [name for name in differing if not any(name == may or name.startswith(f"{may}_") for may in differ_in)]
+    if refused:
+        found = _name_fields(first, second, refused)
+        raise UserError(
+            f"The runs follow different protocols, in {found}; compare runs of one protocol, or name what may differ "
+            "with --differ-in."
+        )
+    if first.data["sha256"] != second.data["sha256"] or not np.array_equal(first.labels, second.labels):
+        names = [f"{result.data['name']} {result.data['version']}" for result in (first, second)]
+        raise UserError(f"The runs' data differ ({' or '.join(names)}); only results on the same examples compare.")
+    return differing
+
+
+def _name_fields(first: Result, second: Result, names: Sequence[str]) -> str:
+    a, b = first.protocol["fields"], second.protocol["fields"]
+    return ", ".join(f"{name} ({a.get(name, 'absent')} and {b.get(name, 'absent')})" for name in names)
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Print the runs, the tests and what each of them speaks of."""
+    runs = {"A": comparison.first, "B": comparison.second}
+    for name, result in runs.items():
+        print(f"{name}: {result.experiment}, {result.directory}")
+    for name, result in runs.items():
+        if result.openings > 1:
+            print(f"Warning: the test set was opened {result.openings} times in {name}; its accuracy may be selected.")
+    if comparison.differing:
+        found = _name_fields(comparison.first, comparison.second, comparison.differing)
+        print(f"Their protocols differ, as asked, in {found}.")
+    header = ("run", "seeds", "parameters", "steps", "mean", "std", "95 % interval")
+    console.show_table("Test accuracy over seeds, %", header, [_describe(*run) for run in runs.items()])
+    _show_tests(comparison)
+    _show_pairs(comparison)
+
+
+def _describe(name: str, result: Result) -> tuple[object, ...]:
+    mean, std = 100 * np.mean(result.accuracies), ""
+    interval = student_interval(result.accuracies)
+    if interval:
+        std = f"{100 * np.std(result.accuracies, ddof=1):.3f}"
+    shown = f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}" if interval else ""
+    return name, len(result.seeds), result.num_params, result.steps, f"{mean:.3f}", std, shown
+
+
+def _show_tests(comparison: Comparison) -> None:
+    seeds, examples = comparison.over_seeds, comparison.over_examples
+    rows, notes = [], []
+    if seeds:
+        rows = [
+            ("seeds: Welch's t", *_points(seeds.difference, seeds.interval), format_p(seeds.welch_p)),
+            (f"seeds: {'exact ' * seeds.exact}permutation", "", "", format_p(seeds.permutation_p)),
+        ]
+        notes = [
+            "Over seeds: what new seeds would give, with the same training and test examples. With so many seeds the "
+            f"permutation test can't fall under p = {format_p(seeds.smallest_p)}."
+        ]
+    else:
+        notes = ["Over seeds: no test, for it takes two seeds or more of both runs (--num-seeds)."]
+    rows.append(("examples: sign flips", *_points(examples.difference, examples.interval), format_p(examples.p)))
+    console.show_table("B less A, percentage points", ("test", "difference", "95 % interval", "p"), rows)
+    notes.append(
+        "Over examples: what new test examples would give, with these trained weights; two seeds of one model often "
+        "differ here too, so this alone does not show that one model is better."
+    )
+    notes.append("None of the tests speaks of other training sets.")
+    print("\n".join(notes))
+
+
+def _show_pairs(comparison: Comparison) -> None:
+    first, second = comparison.first.seeds, comparison.second.seeds
+    rows = [
+        (f"A {a}, B {b}", pair.both, pair.only_first, pair.only_second, pair.neither, format_p(pair.p))
+        for a, b, pair in zip(first, second, comparison.pairs, strict=False)
+    ]
+    header = ("seeds", "both right", "only A", "only B", "neither", "p")
+    console.show_table("McNemar's exact test, one network of each run", header, rows)
+    print("Each p-value speaks of its two networks only. Seeds are paired by position, so the rows can't be combined.")
+
+
+def _points(difference: float, interval: tuple[float, float]) -> tuple[str, str]:
+    return f"{100 * difference:+.3f}", f"{100 * interval[0]:+.2f} to {100 * interval[1]:+.2f}"
+
+
+def draw_comparison(path: Path, comparison: Comparison) -> None:
+    """Draw the accuracies over seeds, and the examples on which the networks of a pair disagree."""
+    from rowlstm_jax.analysis import plots  # here, for mistakes need not wait for matplotlib
+
+    runs, seeds, examples = (comparison.first, comparison.second), comparison.over_seeds, comparison.over_examples
+    over_seeds = f"B less A: {_in_words(seeds.difference, seeds.interval)}" if seeds else "One seed: no test"
+    plots.comparison(
+        path,
+        names=[f"{name}: {run.experiment}, {run.directory.name}" for name, run in zip("AB", runs, strict=True)],
+        accuracies=[run.accuracies for run in runs],
+        intervals=[student_interval(run.accuracies) for run in runs],
+        discordant=np.array([(pair.only_first, pair.only_second) for pair in comparison.pairs]),
+        pairs=[f"seeds {a}, {b}" for a, b in zip(runs[0].seeds, runs[1].seeds, strict=False)],
+        captions=(f"Over seeds. {over_seeds}", f"Over examples. B less A: {_in_words(*examples[:2])}"),
+    )
+
+
+def _in_words(difference: float, interval: tuple[float, float]) -> str:
+    return f"{100 * difference:+.2f} ({_points(difference, interval)[1]}) points"
+
+
+def format_p(p: float | None) -> str:
+    """A p-value in a few characters.
+
+    Example:
+      >>> format_p(0.03125), format_p(2.5e-7), format_p(None)
+      ('0.0312', '2e-07', 'undefined')
+    """
+    if p is None:
+        return "undefined"
+    return f"{p:.4f}" if p >= 1e-4 else f"{p:.0e}" if p >= 1e-99 else "< 1e-99"

@@ -1,0 +1,112 @@
+"""Runs of every cell on every reading order, in one folder: what is finished stays, what is not goes on; one table."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rowlstm_jax.analysis import report
+from rowlstm_jax.config import RunConfig
+from rowlstm_jax.data import IMAGE_SHAPE
+from rowlstm_jax.errors import InterruptedRun, NonFiniteError, UserError
+from rowlstm_jax.models import forward_flops
+from rowlstm_jax.runs import Run, choose_directory, console, fit, name_latest, read_json, write_json, writing
+from rowlstm_jax.tasks import order_index
+
+MakeRun = Callable[[RunConfig, str, str], Run]  # flags, cell, order
+
+
+def train_grid(
+    experiment: str, config: RunConfig, cells: Sequence[str], orders: Sequence[str], make_run: MakeRun
+) -> tuple[Path, list[dict[str, Any]]]:
+    """Train and test each cell on each order, in a folder of their own, <cell>-<order>/.
+
+    Args:
+      experiment: its name.
+      config: the flags of all the runs; their folders lie in `run_dir`, and `resume` leaves those that are finished as
+        they are.
+      cells: names of cells, for `make_run`.
+      orders: names of orders, for `make_run`.
+      make_run: the run of a pair.
+
+    Returns:
+      The folder, and a row for each pair, which are in its table.json too: cell, order, accuracies [S], from 0 to 1, or
+      none where the loss did not stay finite, num_params, flops of one image, and what summary.json says of timing.
+
+    Raises:
+      UserError: there is no grid to resume, or a run can't be started.
+      InterruptedRun: a signal stopped it; the message says how to go on.
+    """
+    folder = choose_directory(experiment, config)
+    if config.resume and not folder.is_dir():
+        raise UserError(f"There is no grid to resume in {folder}; name one with --run-dir, or leave --resume out.")
+    flags, rows = {field.name: getattr(config, field.name) for field in dataclasses.fields(RunConfig)}, []
+    for cell in cells:
+        for order in orders:
+            there = folder / f"{cell}-{order}"
+            again = config.resume and (there / "config.json").exists()
+            run = make_run(RunConfig(**flags | {"run_dir": there, "resume": again}), cell, order)
+            try:
+                rows.append({"cell": cell, "order": order} | _found(run, cell))
+            except InterruptedRun as stopped:
+                message = f"Stopped at {cell} on {order}. Continue with the same flags and --resume --run-dir {folder}"
+                raise InterruptedRun(message, stopped.signum) from None
+            with writing(folder):
+                write_json(folder / "table.json", {"rows": rows, "steps": config.steps, "seeds": list(config.seeds)})
+            name_latest(experiment, folder)
+    return folder, rows
+
+
+def _found(run: Run, cell: str) -> dict[str, Any]:
+    """What a run came to, as JSON values; it is trained as far as its flags say, if that has not been done."""
+    try:
+        with run:
+            row = _row(_summary(run))
+    except NonFiniteError as failure:
+        print(f"{cell}: {failure}")
+        row = {"accuracies": [], "num_params": None, "timing": {"ms_per_step": None}}
+    model: Any = run.recipe.model  # counted last: XLA, asked for sizes that no machine has, ends the process
+    flops = forward_flops(model.cell, model.num_classes, *order_index(run.protocol.order, *IMAGE_SHAPE).shape)
+    return row | {"flops": flops}
+
+
+def _row(summary: Mapping[str, Any]) -> dict[str, Any]:
+    accuracy = summary["test_accuracy"]
+    accuracies = [float(value) for value in ([accuracy] if isinstance(accuracy, float) else accuracy["values"])]
+    timing, milliseconds = summary["timing"], summary["timing"]["ms_per_step"]
+    if not isinstance(milliseconds, float | None):
+        raise TypeError(f"ms_per_step is {milliseconds!r}")
+    return {"accuracies": accuracies, "num_params": int(summary["num_params"]), "timing": timing}
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    """The summary of a run, stored or made."""
+    path = run.directory / "summary.json"
+    if path.exists():
+        remedy = "remove it, and the run is tested again"
+        summary = read_json(path, remedy)
+        try:
+            _row(summary)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is no summary of a finished run ({error!r}); {remedy}.") from error
+        if summary.get("steps") == run.config.steps:
+            return summary
+    data = report.load_data(run)
+    return report.finish(run, fit(run, data), data)
+
+
+def show_grid(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the rows: mean accuracies over seeds, and what the cells cost."""
+    shown = []
+    for row in rows:
+        accuracy, milliseconds = 100 * np.array(row["accuracies"]), row["timing"]["ms_per_step"]
+        spread = f" ± {accuracy.std(ddof=1):.2f}" if len(accuracy) > 1 else ""
+        found = f"{accuracy.mean():.2f}{spread}" if len(accuracy) else "not finite"
+        milliseconds = f"{milliseconds / len(accuracy):.1f}" if milliseconds else ""
+        parts = (found, row["num_params"] or "", f"{row['flops'] / 1e6:.2f}", milliseconds)
+        shown.append((row["cell"], row["order"], *parts))
+    header = ("cell", "order", "accuracy, %", "parameters", "Mflop", "ms")
+    console.show_table("Cells by reading order", header, shown)
+    print("Accuracy: of the test set, over seeds. Mflop: of one image. ms: of a training step of one seed.")

@@ -1,0 +1,248 @@
+"""Pictures of what a recurrent network does over time."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
+from matplotlib.figure import Figure
+
+from rowlstm_jax.analysis.plots.style import LIGHT_BLUE, SYSTEMS, VERMILION, styled
+
+GRADIENT_NORMS = {"gradient_norm_h": "norm of $dL/dh_t$", "gradient_norm_carry": "norm of $dL/d$carry$_t$"}
+LINES = 8  # of training steps in one panel
+
+
+@styled
+def probabilities_over_rows(
+    path: Path,
+    images: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    needed: np.ndarray,
+    confidence: float = 0.99,
+) -> None:
+    """Draw images, beside each row the class probabilities after it, and a line below the row that settles the class.
+
+    Args:
+      path: the PNG to write.
+      images: uint8 [N, R, K], read row by row from the top.
+      probabilities: float [N, R, C], after each row.
+      class_names: the name of each of the C classes.
+      needed: int [N], how many rows it took, `models.rows_needed`; R + 1 for never.
+      confidence: of `needed`.
+    """
+    rows, columns = images.shape[1:]
+    longest = max(map(len, class_names))
+    across, margin = min(4, len(images)), 0.3 if longest == 1 else 0.1 + 0.055 * longest  # inches: room for the names
+    width, height = 0.2 + 2.6 * max(2, across), 0.6 + (1.45 + margin) * math.ceil(len(images) / across)
+    figure = Figure(figsize=(width, height))
+    for index, (image, shares, count) in enumerate(zip(images, probabilities, needed, strict=True)):
+        left, top = 0.1 + 2.6 * (index % across), 0.25 + (1.45 + margin) * (index // across)
+        bottom = height - top - 1.2
+        picture = figure.add_axes((left / width, bottom / height, 1.2 / width, 1.2 / height))
+        picture.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto", extent=(0, columns, rows, 0))
+        when = f"after row {count}" if count <= rows else "never"
+        picture.set_title(f"{class_names[shares[-1].argmax()]}: {when}", loc="left", fontsize=8)
+        picture.set_xticks([])
+        strip = figure.add_axes(((left + 1.25) / width, bottom / height, 1.1 / width, 1.2 / height))
+        extent = (-0.5, len(class_names) - 0.5, rows, 0)
+        strip.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", extent=extent)
+        strip.set_xticks(range(len(class_names)), class_names, rotation=90 if longest > 1 else 0, fontsize=7)
+        strip.tick_params(length=0, pad=2)
+        for axes in (picture, strip):
+            axes.set_yticks([])
+            axes.spines[:].set_visible(False)
+            if count <= rows:
+                axes.axhline(count, color=VERMILION, linewidth=1.5, clip_on=False)
+    bar = figure.add_axes(((width - 1.25) / width, 0.3 / height, 1.1 / width, 0.08 / height))
+    figure.colorbar(ScalarMappable(Normalize(0, 1), "Blues"), cax=bar, orientation="horizontal", ticks=[0, 0.5, 1])
+    caption = f"Blue: probability after each row. Orange: above {100 * confidence:g} % from here on."
+    figure.text(0.1 / width, 0.3 / height, caption, fontsize=8)
+    figure.savefig(path)
+
+
+@styled
+def rows_needed(
+    path: Path,
+    needed: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    rows: int,
+    confidence: float = 0.99,
+) -> None:
+    """Draw how many rows images took, of all classes as a histogram and of each class as a shade, with its median.
+
+    Args:
+      path: the PNG to write.
+      needed: int [N], `models.rows_needed`, from 1 to R; R + 1 for never.
+      labels: int [N], the true classes.
+      class_names: the name of each of the C classes.
+      rows: R.
+      confidence: of `needed`.
+    """
+    counts = np.zeros((len(class_names), rows + 1))
+    np.add.at(counts, (labels, needed - 1), 1)
+    height, left = 1.9 + 0.2 * len(class_names), 0.5 + 0.07 * max(map(len, class_names))
+    figure = Figure(figsize=(6.4, height))
+    box = {"left": left / 6.4, "right": 0.87, "bottom": 0.5 / height, "top": 1 - 0.1 / height, "hspace": 0.06}
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.2, 0.2 * len(class_names)), gridspec_kw=box)
+    above.bar(np.arange(1, rows + 2), 100 * counts.sum(axis=0) / len(needed), color=LIGHT_BLUE, width=0.9)
+    above.set(ylabel="% of all")
+    above.tick_params(bottom=False)
+    shares = 100 * counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    extent = (0.5, rows + 1.5, len(class_names) - 0.5, -0.5)
+    shade = below.imshow(shares, cmap="Blues", vmin=0, aspect="auto", extent=extent)
+    for index in range(len(class_names)):
+        if (labels == index).any():
+            median = np.median(needed[labels == index])
+            below.plot([median, median], [index - 0.4, index + 0.4], color=VERMILION, linewidth=2)
+    below.set_yticks(range(len(class_names)), class_names)
+    ticks = range(4, rows, 4)
+    below.set_xticks([*ticks, rows + 1], [*map(str, ticks), "never"])
+    below.set(xlabel=f"rows until the final class stays above {100 * confidence:g} % (orange: median)", ylabel="class")
+    below.tick_params(axis="y", length=0)
+    position = below.get_position()
+    bar = figure.add_axes((0.89, position.y0, 0.015, position.height))
+    figure.colorbar(shade, cax=bar, label="% of the class")
+    figure.savefig(path)
+
+
+@styled
+def gates_over_time(path: Path, image: np.ndarray, gates: Mapping[str, np.ndarray]) -> None:
+    """Draw an image and, aligned with its rows, what each unit does while it is read, long memories to the right.
+
+    Args:
+      path: the PNG to write.
+      image: uint8 [R, K].
+      gates: i, f, o, c and h, each [R, H], of `models.gates_over_time`; units are sorted by their mean f, and so by
+        their time constants.
+    """
+    units = np.argsort(gates["f"].mean(axis=0), kind="stable")
+    rows, columns = image.shape
+    figure = Figure(figsize=(8.0, 4.6))
+    panels = figure.subplots(2, 3, sharey=True).flat
+    figure.subplots_adjust(left=0.07, right=0.91, bottom=0.1, top=0.94, wspace=0.08, hspace=0.2)
+    first = next(panels)
+    first.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto", extent=(0, columns, rows, 0))
+    first.set(title="image")
+    first.set_xticks([])
+    limit = np.abs(gates["c"]).max()
+    drawn = {
+        "i": ("input gate i", "viridis", 0, 1),
+        "f": ("forget gate f", "viridis", 0, 1),
+        "o": ("output gate o", "viridis", 0, 1),
+        "c": (f"cell c (colours to ±{limit:.1f})", "RdBu_r", -limit, limit),
+        "h": ("output h", "RdBu_r", -1, 1),
+    }
+    for axes, (name, (title, colours, low, high)) in zip(panels, drawn.items(), strict=True):
+        extent = (0, len(units), rows, 0)
+        values = axes.imshow(
+            gates[name][:, units],
+            cmap=colours,
+            vmin=low,
+            vmax=high,
+            aspect="auto",
+            extent=extent,
+            interpolation="nearest",
+        )
+        axes.set(title=title)
+        if name in "och":
+            axes.set_xlabel("unit, sorted by mean f")
+        else:
+            axes.set_xticks([])
+        box = axes.get_position()
+        if name in "fh":
+            bar = figure.add_axes((0.925, box.y0, 0.012, box.height))
+            figure.colorbar(values, cax=bar)
+    for axes in figure.axes[:6:3]:
+        axes.set_ylabel("row")
+    figure.savefig(path)
+
+
+@styled
+def memory(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Draw how memory develops in training: a row a layer; of a cell without gates only the first panel.
+
+    Of several seeds the means are drawn.
+
+    Args:
+      path: the PNG to write.
+      records: those of a run. Drawn are the ones that hold the values of `models.gradient_diagnostics`, as JSON values
+        or as lists of them over seeds.
+
+    Raises:
+      ValueError: no record has them.
+    """
+    records = [record for record in records if any("/gradient_norm_" in key for key in record)]
+    layers = sorted({key.split("/")[0] for record in records for key in record if "/gradient_norm_" in key})
+    if not layers:
+        raise ValueError("No record has the values of memory_health.")
+    has_gates = f"{layers[0]}/time_constants" in records[0]
+    columns = 3 if has_gates else 1
+    width, height = 0.4 + 3.5 * columns, 0.4 + 2.6 * len(layers)
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(
+        left=0.65 / width, right=1 - 0.15 / width, bottom=0.5 / height, top=1 - 0.3 / height, wspace=0.3, hspace=0.45
+    )
+    for panels, layer in zip(figure.subplots(len(layers), columns, squeeze=False), layers, strict=True):
+        prefix = f"{layer}/"
+        own = [
+            {key.removeprefix(prefix): value for key, value in record.items() if key.startswith((prefix, "step"))}
+            for record in records
+        ]
+        _gradients(figure, panels[0], own)
+        panels[0].set_title(layer.replace("_", " "), loc="left")
+        if has_gates:
+            _saturation(panels[1], own)
+            _time_constants(panels[2], own)
+    figure.savefig(path)
+
+
+def _gradients(figure: Figure, axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
+    name = next(key for key in GRADIENT_NORMS if key in records[0])
+    chosen = np.unique(np.linspace(0, len(records) - 1, LINES).round().astype(int))
+    shown = [records[index] for index in chosen]
+    colours = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(shown))))
+    for index, record in enumerate(shown):
+        norms = _mean_of_seeds(record[name], axes=1)
+        axes.plot(range(1, 1 + len(norms)), norms, color=colours(index), linewidth=1.2)
+    axes.set(xlabel="time step t", ylabel=GRADIENT_NORMS[name], yscale="log")
+    axes.grid(True)
+    norm = BoundaryNorm(np.arange(len(shown) + 1), colours.N)
+    bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, pad=0.02, aspect=30)
+    bar.set_ticks([index + 0.5 for index in range(len(shown))], labels=[str(record["step"]) for record in shown])
+    bar.ax.tick_params(length=0, labelsize=7)
+    bar.ax.set_title("step", fontsize=7)
+
+
+def _saturation(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
+    for name, colour in zip("ifoj", SYSTEMS, strict=True):
+        shares = [100 * _mean_of_seeds(record[f"saturated_{name}"], axes=0) for record in records]
+        axes.plot([record["step"] for record in records], shares, ".-", color=colour, label=name, markersize=3)
+    axes.set(xlabel="step", ylabel="saturated, % of activations")
+    top = max(1, axes.get_ylim()[1])  # less than 1 % is nothing to look into
+    axes.set_ylim(-0.04 * top, top)
+    axes.grid(True)
+    axes.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.2)
+
+
+def _time_constants(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
+    steps = [record["step"] for record in records]
+    low, median, high = np.array([_mean_of_seeds(record["time_constants"], axes=1) for record in records]).T
+    axes.fill_between(steps, low, high, color=LIGHT_BLUE, alpha=0.5, linewidth=0, label="10 to 90 % of units")
+    axes.plot(steps, median, ".-", color=VERMILION, label="median", markersize=3)
+    axes.set(xlabel="step", ylabel="time constant, time steps")
+    axes.grid(True)
+    axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.2)
+
+
+def _mean_of_seeds(value: Any, axes: int) -> np.ndarray:
+    """The mean over an axis of seeds in front of a value's own axes, if there is one."""
+    value = np.asarray(value, float)  # null becomes NaN, which is not drawn
+    return value.mean(axis=0) if value.ndim > axes else value

@@ -1,0 +1,24 @@
+"""Networks as pure functions: sequences [B, T, F] in, logits [B, C] out.
+
+`cells` holds the recurrent cells, `lstm_scan` the fast LSTM over time and `SequenceClassifier` the whole network. The
+diagnostics show what a trained network does over time. This floor uses JAX and Flax only. It knows nothing of data,
+training, files or flags.
+"""
+
+from rowlstm_jax.models import cells
+from rowlstm_jax.models.classifier import WAYS_TO_COMPUTE, SequenceClassifier
+from rowlstm_jax.models.costs import forward_flops
+from rowlstm_jax.models.diagnostics import gates_over_time, gradient_diagnostics, probabilities_over_time, rows_needed
+from rowlstm_jax.models.lstm_scan import lstm_scan
+
+__all__ = [
+    "WAYS_TO_COMPUTE",
+    "SequenceClassifier",
+    "cells",
+    "forward_flops",
+    "gates_over_time",
+    "gradient_diagnostics",
+    "lstm_scan",
+    "probabilities_over_time",
+    "rows_needed",
+]

@@ -1,0 +1,188 @@
+"""The sequence classifier: [B, T, F] -> logits [B, C]. The only place with `nn.scan`."""
+
+from typing import Any, Literal
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.linear import default_kernel_init
+from flax.typing import Dtype, Initializer
+
+from rowlstm_jax.models.cells import BasicLSTMCell
+from rowlstm_jax.models.lstm_scan import lstm_scan
+
+# The attributes of a model that say how it computes, not what: one run may have several values of them.
+WAYS_TO_COMPUTE = frozenset({"recurrence", "segment"})
+
+
+class SequenceClassifier(nn.Module):
+    """Recurrent layers over time and a linear readout.
+
+    Each layer scans a copy of `cell` over the time steps ("scan"), which is the definition; `recurrence.lstm_scan`
+    ("fused") computes the same from the same parameters, faster, for the one cell that it knows, `BasicLSTMCell`. The
+    readout sees the last layer's output at the last step (`readout="last"`; for a backward reader, the step it reads
+    last is t = 0) or its mean over time ("mean").
+
+    Parameters: `layer_<n>_forward` (and `layer_<n>_backward`) hold the cell's own, `readout` has `kernel` [H, C] and
+    `bias` [C]; H doubles with `bidirectional`.
+
+    Example:
+      >>> from rowlstm_jax.models.cells import BasicLSTMCell
+      >>> model = SequenceClassifier(BasicLSTMCell(128), num_classes=10)
+      >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 28, 28)))
+      >>> model.apply(variables, jnp.zeros((5, 28, 28))).shape
+      (5, 10)
+
+    Attributes:
+      cell: any `nn.RNNCellBase`; a template, each layer and direction has its own copy.
+      num_classes: C.
+      num_layers: recurrent layers, 1 or more.
+      bidirectional: a second copy of each layer reads from the last step to the first; outputs are concatenated.
+      readout: "last" or "mean".
+      recurrence: "scan", "fused", or "auto", which is "fused" for a `BasicLSTMCell` and "scan" for any other cell.
+      segment: time steps that a fused backward pass recomputes at a time, to save memory; None stores them all.
+      dropout: rate between layers while training, with a new mask at every time step; needs the rng "dropout".
+      kernel_init: initialiser of the readout's kernel.
+      bias_init: initialiser of the readout's bias.
+      dtype: dtype of the computation, in the cells too; None leaves them their own.
+      param_dtype: dtype of the parameters, in the cells too; None leaves them their own, and is float32 in the readout.
+    """
+
+    cell: nn.RNNCellBase
+    num_classes: int
+    num_layers: int = 1
+    bidirectional: bool = False
+    readout: Literal["last", "mean"] = "last"
+    recurrence: Literal["auto", "scan", "fused"] = "auto"
+    segment: int | None = None
+    dropout: float = 0.0
+    kernel_init: Initializer = default_kernel_init
+    bias_init: Initializer = nn.initializers.zeros_init()
+    dtype: Dtype | None = None
+    param_dtype: Dtype | None = None
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, *, train: bool = False, over_time: bool = False) -> jax.Array:
+        """Classify sequences.
+
+        Args:
+          inputs: [B, T, F].
+          train: whether dropout is on.
+          over_time: classify what has been read so far, after every time step.
+
+        Returns:
+          Logits [B, C]; with `over_time` [B, T, C], at t those of a sequence that ends there.
+
+        Raises:
+          AssertionError: `inputs` does not have three axes.
+          ValueError: an attribute is outside its range, or `over_time` is asked of a bidirectional model.
+        """
+        chex.assert_rank(inputs, 3)
+        if self.readout not in ("last", "mean"):
+            raise ValueError(f'readout is {self.readout!r}; it must be "last" or "mean".')
+        if self.recurrence not in ("auto", "scan", "fused"):
+            raise ValueError(f'recurrence is {self.recurrence!r}; it must be "auto", "scan" or "fused".')
+        if self.num_layers < 1:
+            raise ValueError(f"num_layers is {self.num_layers}; it must be 1 or more.")
+        if over_time and self.bidirectional:
+            raise ValueError("over_time needs a forward model: a backward reader begins where the sequence ends.")
+        outputs = finals = inputs
+        for layer in range(self.num_layers):
+            if layer > 0:
+                outputs = nn.Dropout(self.dropout, deterministic=not train)(outputs)
+            outputs, finals = self._layer(layer, outputs)
+        if over_time:
+            features = outputs if self.readout == "last" else _running_mean(outputs)
+        else:
+            features = finals if self.readout == "last" else outputs.mean(axis=1)
+        return nn.Dense(
+            self.num_classes,
+            kernel_init=self.kernel_init,
+            bias_init=self.bias_init,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype or jnp.float32,
+            name="readout",
+        )(features)
+
+    def _layer(self, layer: int, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Outputs [B, T, H] of one layer, and its output [B, H] at the step that each direction reads last."""
+        chosen = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        dtypes: dict[str, Any] = {name: dtype for name, dtype in chosen.items() if dtype is not None}
+        outputs, finals = [], []
+        for direction in ("forward", "backward")[: 1 + self.bidirectional]:
+            cell = self.cell.clone(name=f"layer_{layer}_{direction}", parent=self, **dtypes)
+            reverse = direction == "backward"
+            # A subclass may compute something else, so the type decides.
+            if self.recurrence == "fused" or (self.recurrence == "auto" and type(cell) is BasicLSTMCell):
+                outputs.append(lstm_over_time(cell, inputs, reverse, self.segment))
+            else:
+                outputs.append(scan_over_time(cell, inputs, reverse))
+            finals.append(outputs[-1][:, 0 if reverse else -1])
+        return jnp.concatenate(outputs, axis=-1), jnp.concatenate(finals, axis=-1)
+
+
+def scan_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool = False) -> jax.Array:
+    """Scan a cell over the time steps from its initial carry.
+
+    Parameters are shared by all steps; a cell that draws random numbers (rng "dropout") draws new ones at each. What it
+    sows as "intermediates", and its "perturbations" (`nn.Module.perturb`), have an axis of time in front: [T, ...].
+
+    Args:
+      cell: bound to a parent module, which owns its parameters.
+      inputs: [B, T, F].
+      reverse: read from the last step to the first.
+
+    Returns:
+      Outputs [B, T, H], each at the position of its input.
+    """
+
+    def step(cell, carry, x):
+        new_carry, output = cell(carry, x)
+        # Some cells return their carry in the dtype of the computation; a scan must carry one dtype throughout.
+        return jax.tree.map(lambda new, old: new.astype(old.dtype), new_carry, carry), output
+
+    scan = nn.scan(
+        step,
+        variable_axes={"intermediates": 0, "perturbations": 0},
+        variable_broadcast="params",
+        split_rngs={"params": False, "dropout": True},
+        in_axes=1,
+        out_axes=1,
+        reverse=reverse,
+    )
+    return scan(cell, _initial_carry(cell, inputs), inputs)[1]
+
+
+def lstm_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool, segment: int | None) -> jax.Array:
+    """`scan_over_time` of a `BasicLSTMCell`, by `lstm_scan`: the same outputs [B, T, H] from the same parameters."""
+    if type(cell) is not BasicLSTMCell:
+        raise ValueError(f'recurrence="fused" computes a BasicLSTMCell; choose "scan" for {type(cell).__name__}.')
+    carry = _initial_carry(cell, inputs)
+    if cell.is_initializing():
+        cell(carry, inputs[:, 0])  # the cell makes its parameters when it is called
+    params = cell.variables["params"]
+    _, outputs = lstm_scan(
+        params["kernel"],
+        params["bias"],
+        inputs.swapaxes(0, 1),
+        carry,
+        forget_bias=cell.forget_bias,
+        reverse=reverse,
+        segment=segment,
+        dtype=cell.dtype,
+    )
+    return outputs.swapaxes(0, 1)
+
+
+def _running_mean(outputs: jax.Array) -> jax.Array:
+    """The mean over the steps up to each, [B, T, H]."""
+    steps = jnp.arange(1, outputs.shape[1] + 1)[None, :, None]
+    return (jnp.cumsum(outputs, axis=1, dtype=jnp.promote_types(outputs.dtype, jnp.float32)) / steps).astype(
+        outputs.dtype
+    )
+
+
+def _initial_carry(cell: nn.RNNCellBase, inputs: jax.Array) -> Any:
+    # Every cell here starts from zeros; the key matters only to a cell with a random initial carry.
+    return cell.initialize_carry(jax.random.key(0), inputs[:, 0].shape)

@@ -1,0 +1,44 @@
+"""A training step for S seeds on D devices in P processes, compiled once.
+
+`start` sets JAX up, `make_mesh` arranges the devices and `Seeds` lays the seeds over them. `CompiledSteps` holds every
+compiled function of a run: jit, donation and sharding are put on here and nowhere else. This floor uses `training` and
+the floors below it, and `config` for the flags that say how to compute.
+"""
+
+from rowlstm_jax.parallel.compiled import CompiledSteps
+from rowlstm_jax.parallel.evaluate import Evaluation
+from rowlstm_jax.parallel.mesh import (
+    BATCH,
+    all_or_none,
+    cores,
+    fetch,
+    from_first_process,
+    is_first_process,
+    largest_of_all,
+    make_mesh,
+    shard,
+    start,
+)
+from rowlstm_jax.parallel.processes import ending_together, join
+from rowlstm_jax.parallel.recompilation import CompilationWatch, watch_compilation
+from rowlstm_jax.parallel.seeds import Seeds
+
+__all__ = [
+    "BATCH",
+    "CompilationWatch",
+    "CompiledSteps",
+    "Evaluation",
+    "Seeds",
+    "all_or_none",
+    "cores",
+    "ending_together",
+    "fetch",
+    "from_first_process",
+    "is_first_process",
+    "join",
+    "largest_of_all",
+    "make_mesh",
+    "shard",
+    "start",
+    "watch_compilation",
+]

@@ -1,0 +1,197 @@
+"""The compiled functions of a training run: the one place where jit, donation, seeds and devices are put on."""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import psutil
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from rowlstm_jax.data import Examples
+from rowlstm_jax.errors import UserError
+from rowlstm_jax.models import gradient_diagnostics
+from rowlstm_jax.parallel.evaluate import Evaluator
+from rowlstm_jax.parallel.mesh import BATCH, SEED, shard
+from rowlstm_jax.parallel.seeds import PER_SEED, REPLICATED, Seeds
+from rowlstm_jax.tasks import Preprocessing
+from rowlstm_jax.tasks import orders as sequences
+from rowlstm_jax.training import Metrics, Recipe, RunState, eval_step, gather, initial_state, keep_better, train_steps
+
+
+class CompiledSteps:
+    """What a run calls, compiled ahead of time by `compile`: a new shape is refused, not compiled.
+
+    Every array that belongs to a seed has a leading axis S, also where there is one seed only.
+
+    Attributes:
+      evaluate: parameters [S, ...] and examples -> `Evaluation`.
+      steps_per_dispatch: the most steps of one call.
+      data: the training images and labels, on every device.
+      seeds: how many, and how they and their batches are split over the devices.
+      shapes: of a `RunState`, with its shardings; there before `compile`.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        reading: Preprocessing,
+        train: Examples,
+        batch_size: int,
+        steps_per_dispatch: int,
+        seeds: Seeds,
+        *,
+        select_best: bool = False,
+        measure_memory: bool = False,
+    ):
+        """Work out all shapes and put the data on the devices; `compile` is left to the caller.
+
+        Args:
+          recipe: model, optimiser and loss.
+          reading: how an image is read.
+          train: the training examples; they are put on the devices.
+          batch_size: B of a training step.
+          steps_per_dispatch: the most steps of one call.
+          seeds: on a mesh of `devices.make_mesh`.
+          select_best: whether the weights of the best evaluated step are kept.
+          measure_memory: whether `gradient_diagnostics` will be called.
+
+        Raises:
+          UserError: the parameters and the optimiser's state do not fit into this machine's memory.
+        """
+        self._recipe, self._reading, self._batch_size = recipe, reading, batch_size
+        self._select_best, self._measure_memory = select_best, measure_memory
+        self.steps_per_dispatch, self.seeds, self.mesh = steps_per_dispatch, seeds, seeds.mesh
+        self._image = jax.ShapeDtypeStruct((1, *train.images.shape[1:]), jnp.uint8)
+        self._inputs = jax.eval_shape(lambda image: reading.order(sequences.scale(image)), self._image)
+        shapes = jax.eval_shape(self._progress, np.zeros(seeds.number, np.uint32))
+        self.shapes = RunState(
+            state=seeds.shapes(shapes.state, PER_SEED),
+            metrics=seeds.shapes(shapes.metrics, REPLICATED),
+            best=seeds.shapes(shapes.best, PER_SEED),
+            scores=seeds.shapes(shapes.scores, REPLICATED),
+        )
+        self._begin = jax.jit(self._progress, out_shardings=jax.tree.map(lambda shape: shape.sharding, self.shapes))
+        _require_memory(self.shapes.state, train, self.mesh)
+        self.data = shard((train.images, train.labels), self.mesh)
+
+    def compile(self) -> "CompiledSteps":
+        """Compile all that a run calls; returns itself."""
+        indices = np.zeros((self.seeds.number, self.steps_per_dispatch, self._batch_size), np.int32)
+        self._compile_steps(indices)
+        self._compile_minibatch(indices[:, 0], self._measure_memory)
+        if self._select_best:
+            self._compile_select()
+        self.evaluate = Evaluator(
+            self._recipe.model, self._reading.order, self.shapes.state.params, self._image.shape[1:], self.seeds
+        )
+        return self
+
+    def begin(self, seeds: np.ndarray, params: chex.ArrayTree | None = None) -> RunState:
+        """What is so before the first step: a function of the seeds, uint32 [S], and of weights [S, ...] if given."""
+        return self._begin(seeds, params)
+
+    def train(self, progress: RunState, indices: np.ndarray) -> RunState:
+        """Take the steps whose batches `indices` [S, number of steps, B] names; see `step.train_steps`.
+
+        The buffers of the state and the metrics are taken over.
+        """
+        count = indices.shape[1]
+        padded = np.pad(indices, ((0, 0), (0, self.steps_per_dispatch - count), (0, 0)))
+        batches = shard(padded, self.mesh, P(SEED, None, BATCH))
+        count = shard(np.int32(count), self.mesh)
+        state, metrics = self._steps(progress.state, progress.metrics, *self.data, batches, count)
+        return progress.replace(state=state, metrics=metrics)
+
+    def evaluate_minibatch(self, params: chex.ArrayTree, indices: np.ndarray) -> Metrics:
+        """Evaluate each seed's training batch with these indices [S, B]."""
+        return self._minibatch(params, *self.data, shard(indices, self.mesh, P(SEED, BATCH)))
+
+    def gradient_diagnostics(self, params: chex.ArrayTree, indices: np.ndarray) -> dict[str, jax.Array]:
+        """`models.gradient_diagnostics` of each seed on its training batch with these indices [S, B]."""
+        return self._memory(params, *self.data, shard(indices, self.mesh, PER_SEED))
+
+    def zero_metrics(self) -> Metrics:
+        """The sums of no step."""
+        return shard(zero_metrics(self.seeds.number), self.mesh)
+
+    def select(self, progress: RunState, params: chex.ArrayTree, step: int, accuracy: np.ndarray) -> RunState:
+        """Keep the weights [S, ...] of the seeds whose validation accuracy [S] is their best so far."""
+        if progress.scores is None:
+            return progress
+        evaluation = shard((np.int32(step), accuracy.astype(np.float32)), self.mesh)
+        best, scores = self._select(progress.best, progress.scores, params, *evaluation)
+        return progress.replace(best=best, scores=scores)
+
+    def all_stopped(self, progress: RunState) -> bool:
+        """Whether the recipe's patience with every seed is at its end."""
+        patience = self._recipe.patience
+        if progress.scores is None or patience is None:
+            return False
+        return bool((jax.device_get(progress.scores.stale) >= patience).all())
+
+    def _progress(self, seeds: jax.Array, params: chex.ArrayTree | None = None) -> RunState:
+        return initial_state(self._recipe, self._inputs, seeds, params, select_best=self._select_best)
+
+    def _compile_steps(self, indices: np.ndarray) -> None:
+        def steps(state, metrics, images, labels, indices, num_steps):
+            def of_one(state, metrics, indices):
+                return train_steps(state, metrics, images, labels, indices, num_steps, self._reading, BATCH)
+
+            state, metrics = self.seeds.each(of_one)(state, self.seeds.own(metrics), indices)
+            return state, self.seeds.all(metrics)
+
+        specs = (PER_SEED, REPLICATED, REPLICATED, REPLICATED, P(SEED, None, BATCH), REPLICATED)
+        arguments = (self.shapes.state, self.shapes.metrics, *self.data, indices, np.int32(0))
+        self._steps = self.seeds.compile(steps, specs, (PER_SEED, REPLICATED), *arguments, donate=(0, 1))
+
+    def _compile_minibatch(self, indices: np.ndarray, measure_memory: bool) -> None:
+        model, order = self._recipe.model, self._reading.order
+
+        def minibatch(params, images, labels, indices):
+            def of_one(params, indices):
+                return eval_step(model.apply, params, gather(images, labels, indices, order), BATCH)[0]
+
+            return self.seeds.all(self.seeds.each(of_one)(params, indices))
+
+        def memory(params, images, labels, indices):
+            def of_one(params, indices):
+                batch = gather(images, labels, indices, order)
+                return gradient_diagnostics(model, params, batch.inputs, batch.labels)
+
+            return self.seeds.all(self.seeds.each(of_one)(params, indices))
+
+        specs, arguments = (PER_SEED, REPLICATED, REPLICATED), (self.shapes.state.params, *self.data, indices)
+        self._minibatch = self.seeds.compile(minibatch, (*specs, P(SEED, BATCH)), REPLICATED, *arguments)
+        if measure_memory:  # of whole batches on each device: norms do not add up
+            self._memory = self.seeds.compile(memory, (*specs, PER_SEED), REPLICATED, *arguments)
+
+    def _compile_select(self) -> None:
+        def select(best, scores, params, step, accuracy):
+            scores, better = scores.update(step, accuracy, self._recipe.patience)
+            return keep_better(self.seeds.own(better), params, best), scores
+
+        shapes, evaluation = self.shapes, (np.int32(0), np.zeros(self.seeds.number, np.float32))
+        specs = (PER_SEED, REPLICATED, PER_SEED, REPLICATED, REPLICATED)
+        arguments = (shapes.best, shapes.scores, shapes.state.params, *evaluation)
+        self._select = self.seeds.compile(select, specs, (PER_SEED, REPLICATED), *arguments, donate=(0, 1))
+
+
+def zero_metrics(num_seeds: int) -> Metrics:
+    """The sums of no step, on the host."""
+    return jax.tree.map(lambda x: np.zeros((num_seeds, *x.shape), x.dtype), jax.eval_shape(Metrics.zeros))
+
+
+def _require_memory(states: Any, train: Examples, mesh: Mesh) -> None:
+    """Refuse what can't be allocated: on a CPU, waiting for such an array does not fail but hangs."""
+    copies = sum(device.platform == "cpu" for device in mesh.local_devices)
+    of_all_seeds = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
+    needed = copies * (of_all_seeds / mesh.shape[SEED] + train.images.nbytes + train.labels.nbytes)
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise UserError(
+            f"Weights, optimiser state and data take {needed / 1e9:,.1f} GB on {copies} devices, and {free / 1e9:,.1f} "
+            "GB of memory are free; choose a smaller model, for example with --hidden, or fewer --devices."
+        )

@@ -1,0 +1,41 @@
+"""One run on disk: the training loop, its checkpoints, its records and its folder; and resuming it.
+
+A `Run` is a value: what is trained and how. A `RunFolder` is a place: where the run is written. `fit` trains the run.
+This floor uses `parallel` and the floors below it. It alone reads and writes the files of runs.
+"""
+
+from rowlstm_jax.runs import console, environment
+from rowlstm_jax.runs.describe import describe
+from rowlstm_jax.runs.files import (
+    read_arrays,
+    read_json,
+    read_text,
+    require_inside,
+    write_arrays,
+    write_json,
+    write_text,
+)
+from rowlstm_jax.runs.folder import choose_directory, name_latest, writing
+from rowlstm_jax.runs.loop import Fitted, fit
+from rowlstm_jax.runs.records import by_seed
+from rowlstm_jax.runs.run import Run
+
+__all__ = [
+    "Fitted",
+    "Run",
+    "by_seed",
+    "choose_directory",
+    "console",
+    "describe",
+    "environment",
+    "fit",
+    "name_latest",
+    "read_arrays",
+    "read_json",
+    "read_text",
+    "require_inside",
+    "write_arrays",
+    "write_json",
+    "write_text",
+    "writing",
+]

@@ -1,0 +1,250 @@
+"""Checkpoints of a run, each beside a manifest that it is held against. The only import of Orbax."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict, unflatten_dict
+from orbax.checkpoint.checkpoint_managers import LatestN
+
+from rowlstm_jax.errors import UserError
+from rowlstm_jax.parallel import fetch, from_first_process, is_first_process, largest_of_all
+from rowlstm_jax.runs import console
+from rowlstm_jax.runs.folder import SAVED, require_room
+from rowlstm_jax.runs.manifest import DamagedError, Leaf, Manifest, named, read, steps
+
+KEPT = 2  # checkpoints
+ITEM = "state"  # the folder of a checkpoint that holds its arrays
+
+
+class Checkpoints:
+    """Saves checkpoints into a folder, asynchronously; a context manager, which waits for the last save.
+
+    The two latest are kept: the second latest is what remains if the latest turns out to be damaged. A killed process
+    leaves a temporary folder, which the next one removes.
+    """
+
+    def __init__(self, directory: Path, about: Mapping[str, Any]):
+        """Open the folder.
+
+        Args:
+          directory: is made if need be.
+          about: what `Manifest.about` shall be.
+
+        Raises:
+          UserError: it can't be made, or opened.
+        """
+        for logger in ("absl", "concurrent.futures"):  # the tracebacks of errors that Orbax raises too
+            logging.getLogger(logger).setLevel(logging.CRITICAL)
+        self._directory, self._about, self._manifest, self._step = directory, about, None, None
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=LatestN(n=KEPT),
+            cleanup_tmp_directories=True,
+            async_options=ocp.options.AsyncOptions(
+                post_finalization_callback=self._write_manifest,
+                create_directories_asynchronously=False,  # on a read-only disk, that waits for 20 minutes
+            ),
+        )
+        with self._failing_clearly():
+            self._manager = ocp.CheckpointManager(directory, options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        """Nothing to do: the folder is open."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for the save under way and close the folder; if the block failed, a failure here is a warning."""
+        try:
+            self.wait()
+            with self._failing_clearly():
+                self._manager.close()
+        except UserError as error:
+            if kind is None:
+                raise
+            console.warn(str(error))
+
+    @property
+    def latest_step(self) -> int | None:
+        """The step of the newest checkpoint; None where there is none."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, tree: Any, **about: Any) -> None:
+        """Copy the tree to the host and write it in the background; the caller may donate its buffers at once.
+
+        Args:
+          step: not below the latest step; of that one, nothing more is saved.
+          tree: arrays, typed PRNG keys among them.
+          about: what else the manifest shall say.
+
+        Raises:
+          UserError: the checkpoint before this one could not be written, or this one can't be.
+          RuntimeError: there is a later one.
+        """
+        if step == self.latest_step:
+            return
+        self.wait()
+        # Of arrays on several devices Orbax would let each device save a slice, and compile all these slices.
+        arrays = {name: np.array(array) for name, array in fetch(named(tree)).items()}
+        leaves = {name: Leaf.of(array) for name, array in arrays.items()}
+        self._step, self._manifest = step, Manifest(step, leaves, {**self._about, **about})
+        args = ocp.args.Composite(**{ITEM: ocp.args.StandardSave(unflatten_dict(arrays, sep="/"))})
+        with self._failing_clearly():
+            # Asked first, for where it is not there, Orbax and TensorStore fail loudly.
+            size = sum(array.nbytes for array in arrays.values())
+            from_first_process(lambda: require_room(self._directory, size))
+            saved = self._manager.save(step, args=args)
+        if not saved:
+            raise RuntimeError(f"{self._directory} holds a later step than {step}")
+
+    def wait(self) -> None:
+        """Wait for the save under way.
+
+        Raises:
+          UserError: it failed.
+        """
+        with self._failing_clearly():
+            self._manager.wait_until_finished()
+        if self._manifest is not None and is_first_process():
+            with contextlib.suppress(OSError):  # it only makes a later refusal possible
+                (self._directory.parent / SAVED).touch()
+
+    def _write_manifest(self) -> None:
+        """Called by Orbax once the files are written, while the folder still has its temporary name."""
+        if self._manifest is not None and is_first_process():
+            (folder,) = self._directory.glob(f"{self._step}.*tmp*")
+            self._manifest.write(folder, ITEM)
+
+    @contextlib.contextmanager
+    def _failing_clearly(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:  # TensorStore's errors of the file system are ValueErrors
+            step = f" of step {self._step}" if self._step is not None else "s"
+            raise UserError(
+                f"The checkpoint{step} can't be saved in {self._directory} ({_first_line(error)}); what was saved "
+                "before is untouched: put that right, and continue with --resume."
+            ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What was restored: of which step, the arrays, and what their `Manifest.about` tells."""
+
+    step: int
+    tree: Any
+    about: Mapping[str, Any]
+
+
+def restore(directory: Path, choose: Callable[[Manifest], Any], *, set_aside: bool = True) -> Restored | None:
+    """Read the newest good checkpoint of a folder, whatever devices it was saved from.
+
+    Those that are damaged are passed over with a warning and renamed; nothing is deleted.
+
+    Args:
+      directory: of checkpoints.
+      choose: is given the manifest, and says what to read: a tree of arrays or `jax.ShapeDtypeStruct`, whose shardings
+        say where the arrays shall lie. All of it must have been saved, with its shapes and dtypes. A checkpoint that is
+        none for the caller it refuses by a UserError.
+      set_aside: whether damaged checkpoints are renamed.
+
+    Returns:
+      The checkpoint, its arrays bit for bit as they were saved; None if the folder holds none.
+
+    Raises:
+      UserError: all checkpoints are damaged, one is of a newer version, or `choose` refused.
+    """
+    damaged: dict[int, DamagedError] = {}
+    good: dict[int, Manifest] = {}
+    for step in from_first_process(lambda: steps(directory)):
+        try:
+            good[step] = _examine(directory / str(step))
+        except DamagedError as error:
+            damaged[step] = error
+    for step, manifest in good.items():
+        try:
+            tree = _read(directory / str(step), manifest, choose(manifest))
+        except DamagedError as error:
+            damaged[step] = error
+            continue
+        for bad in sorted(damaged, reverse=True):
+            if sum(other > bad for other in good if other not in damaged) >= KEPT:
+                continue  # a kill came while Orbax deleted it, which it will do again
+            rename = functools.partial(_set_aside, directory / str(bad))
+            moved = f" and is now {from_first_process(rename)}" if set_aside else ""
+            console.warn(
+                f"The checkpoint of step {bad} is damaged ({damaged[bad]}){moved}; that of step {step} is good."
+            )
+        return Restored(step, tree, manifest.about)
+    if damaged:
+        listed = "\n".join(f"  step {step}: {damaged[step]}" for step in sorted(damaged, reverse=True))
+        raise UserError(
+            f"No checkpoint in {directory} is good; put back what was lost, or start a new run in another --run-dir.\n"
+            f"{listed}"
+        ) from list(damaged.values())[-1]
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _like(leaf: Any, bits: jax.Array) -> jax.Array:
+    return jax.random.wrap_key_data(bits) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else bits
+
+
+def _examine(folder: Path) -> Manifest:
+    """`manifest.read` by the first process, for all."""
+
+    def examine() -> dict[str, Any]:
+        try:
+            return {"content": read(folder)}
+        except DamagedError as error:
+            return {"damaged": [str(error.path), error.reason]}
+
+    outcome = from_first_process(examine)
+    if "damaged" in outcome:
+        path, reason = outcome["damaged"]
+        raise DamagedError(Path(path), reason)
+    return Manifest.of(outcome["content"])
+
+
+def _read(folder: Path, manifest: Manifest, like: Any) -> Any:
+    """The arrays of a checkpoint whose manifest names them all, held against their SHA-256."""
+    arrays, failure = {}, None
+    try:
+        arrays = _load(folder / ITEM, named(like))
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        failure = error
+    if largest_of_all(failure is not None):  # or one process would wait in vain for the other in what follows
+        reason = _first_line(failure) if failure else "by another process"
+        raise DamagedError(folder / ITEM, f"can't be read ({reason})") from failure
+    for name, array in fetch(arrays).items():
+        if Leaf.of(array) != manifest.leaves[name]:
+            raise DamagedError(folder / ITEM, f"{name} does not have the bytes that were saved")
+    leaves = map(_like, jax.tree.leaves(like), (arrays[name] for name in named(like)))
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _load(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The arrays of these names, shapes, dtypes and shardings."""
+    item = unflatten_dict(wanted, sep="/")
+    how = jax.tree.map(lambda x: ocp.ArrayRestoreArgs(sharding=x.sharding, global_shape=x.shape, dtype=x.dtype), item)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        args = ocp.args.PyTreeRestore(item=item, restore_args=how, partial_restore=True)
+        arrays: Any = flatten_dict(checkpointer.restore(folder, args=args), sep="/")
+    return arrays
+
+
+def _set_aside(folder: Path) -> str:
+    """Rename a damaged checkpoint, so that a good one can have its place; the new name."""
+    aside = next(path for n in itertools.count(1) if not (path := Path(f"{folder}.damaged-{n}")).exists())
+    return folder.rename(aside).name

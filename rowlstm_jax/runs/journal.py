@@ -1,0 +1,102 @@
+"""The files of a run that grow: metrics.jsonl, TensorBoard events, and when the test set was opened."""
+
+import datetime
+import hashlib
+from pathlib import Path
+from typing import IO, Any
+
+from rowlstm_jax.errors import UserError
+from rowlstm_jax.parallel import from_first_process
+from rowlstm_jax.runs.events import EventFile
+from rowlstm_jax.runs.files import read_lines, to_lines, write_text
+from rowlstm_jax.runs.folder import require_there
+from rowlstm_jax.runs.records import Record
+
+
+class Journal:
+    """What a run writes down as it goes on; of several processes the first one writes."""
+
+    def __init__(self, directory: Path, seeds: range):
+        self.directory, self._seeds = directory, seeds
+        self._recorded = hashlib.sha256()
+        self._metrics: IO[str] | None = None
+        self._events: EventFile | None = None
+
+    def open_files(self, step: int) -> None:
+        """Open the files, in the first process, to continue after `step`; what they say of later steps is cut off."""
+        kept = [record for record in self.records() if record["step"] <= step]
+        metrics, text = self.directory / "metrics.jsonl", to_lines(kept)
+        write_text(metrics, text)
+        self._recorded = hashlib.sha256(text.encode())
+        self._metrics = metrics.open("a")
+        # A killed process loses events that it had not flushed, so they are written anew from the records.
+        for old in self.directory.glob("events.out.tfevents.*"):
+            old.unlink()
+        self._events = EventFile(self.directory)
+        for record in kept:
+            self._show(**record)
+
+    def close_files(self) -> None:
+        """Close them."""
+        for file in (self._metrics, self._events):
+            if file is not None:
+                file.close()
+
+    def log(self, step: int, record: Record) -> None:
+        """Append one object to metrics.jsonl, and its numbers to the TensorBoard events.
+
+        Raises:
+          OSError: they can't be written.
+          RuntimeError: no files are open.
+        """
+        from_first_process(lambda: self._log(step, record))
+
+    def _log(self, step: int, record: Record) -> None:
+        if self._metrics is None:
+            raise RuntimeError("begin() comes before log()")
+        require_there(self.directory)
+        line = to_lines([{"step": step, **record}])
+        self._metrics.write(line)
+        self._metrics.flush()
+        self._recorded.update(line.encode())
+        self._show(step, **record)
+
+    @property
+    def recorded(self) -> str:
+        """SHA-256 of metrics.jsonl so far, in the first process."""
+        return self._recorded.hexdigest()
+
+    def _show(self, step: int, **record: Any) -> None:
+        if self._events is None:
+            return
+        scalars = {name: value for name, value in record.items() if not isinstance(value, list)}
+        for name, value in record.items():
+            if isinstance(value, list) and len(value) == len(self._seeds) and not isinstance(value[0], list):
+                of_seeds = zip(self._seeds, value, strict=True)
+                scalars |= {f"{name}/seed{seed}": of_seed for seed, of_seed in of_seeds}
+        self._events.add(step, {name: value for name, value in scalars.items() if value is not None})
+
+    def open_test(self, selected_steps: list[int]) -> None:
+        """Write down that the test set is opened, and for the weights of which steps: once, in an honest run."""
+        from_first_process(lambda: self._open_test(selected_steps))
+
+    def _open_test(self, selected_steps: list[int]) -> None:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        openings = [*self.test_openings(), {"time": now, "selected_steps": selected_steps}]
+        write_text(self.directory / "test_openings.jsonl", to_lines(openings))
+
+    def test_openings(self) -> list[Record]:
+        """When the test set was opened, and for which weights; of all starts of the run."""
+        return read_lines(self.directory / "test_openings.jsonl")
+
+    def records(self) -> list[Record]:
+        """The objects of metrics.jsonl; a last line that a killed process left unfinished is no record.
+
+        Raises:
+          UserError: a finished line is damaged.
+        """
+        path = self.directory / "metrics.jsonl"
+        records = read_lines(path)
+        if any(type(record.get("step")) is not int for record in records):
+            raise UserError(f"{path} is damaged: not all of its lines have a step; resume another run.")
+        return records

@@ -1,0 +1,104 @@
+"""What a run writes down at a step: metrics.jsonl, and the line on the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rowlstm_jax.errors import NonFiniteError
+from rowlstm_jax.training import Metrics
+
+# A value of one seed, or a list of the values of several.
+Record = dict[str, Any]
+
+
+MAX_SKIPPED = 10  # steps in a row that are not finite
+
+
+def by_seed(values: Any) -> Any:
+    """[S, ...] as JSON values: those of the only seed, or a list over the seeds; null for what is not finite."""
+    values = np.asarray(values)
+    if not np.isfinite(values).all():  # where all steps of a record were skipped, or some gradient vanished
+        values = np.where(np.isfinite(values), values.astype(object), None)
+    return values.tolist()[0] if len(values) == 1 else values.tolist()
+
+
+def training_record(examples: int, sums: Metrics, after_update: Metrics) -> Record:
+    """The last minibatch after its update, as in the notebook, and means since the last record.
+
+    Args:
+      examples: that each seed has seen.
+      sums: over the steps since the last record, [S].
+      after_update: of the last minibatch, [S].
+    """
+    with np.errstate(invalid="ignore"):  # if all steps were skipped
+        values = {
+            "loss": after_update.mean_loss,
+            "accuracy": after_update.accuracy,
+            "train_loss": sums.mean_loss,
+            "train_accuracy": sums.accuracy,
+            "gradient_norm": sums.gradient_norm / sums.steps,
+        }
+    return {"examples": examples} | {name: by_seed(value) for name, value in values.items()}
+
+
+def log_line(step: int, steps: int, record: Mapping[str, Any]) -> str:
+    """A record in words; of several seeds, the means."""
+
+    def mean(name: str) -> float:
+        return float(np.mean(np.asarray(record[name], float)))  # NaN where one is null
+
+    parts = [f"step {step}/{steps}"]
+    if "loss" in record:
+        parts.append(f"samples {record['examples']:,}")
+        parts.append(f"minibatch loss {mean('loss'):.6f}, accuracy {mean('accuracy'):.5f}")
+    if "skipped_steps" in record:
+        parts.append(f"steps skipped so far {np.sum(record['skipped_steps'])}")
+    if "validation_loss" in record:
+        parts.append(f"validation loss {mean('validation_loss'):.6f}, accuracy {mean('validation_accuracy'):.5f}")
+    if isinstance(record.get("loss", record.get("validation_loss")), list):
+        parts.append(f"(means over {np.size(record.get('loss', record.get('validation_loss')))} seeds)")
+    return "  ".join(parts)
+
+
+def require_finite(seeds: range, step: int, sums: Metrics, after_update: Metrics, kept: str) -> None:
+    """Check the steps since the last record.
+
+    Args:
+      seeds: S of them.
+      step: that has been taken.
+      sums: over the steps since the last record, [S].
+      after_update: of the last minibatch, [S].
+      kept: a sentence on what is not lost.
+
+    Raises:
+      NonFiniteError: a loss or the norm of a gradient is not finite.
+    """
+    bad = np.flatnonzero((sums.nonfinite > 0) | ~np.isfinite(after_update.loss))
+    if not len(bad):
+        return
+    # Once a weight is not finite no later loss is, so the count tells the last step that was.
+    places = []
+    for seed in bad:
+        finite = int(sums.steps[seed])  # since the last record
+        norm = f", where its norm was {sums.gradient_norm[seed] / finite:.3g} on average" if finite else ""
+        places.append(f"step {step - int(sums.nonfinite[seed])} of seed {seeds[seed]}{norm}")
+    raise NonFiniteError(
+        f"The loss or its gradient is no longer finite after {' and after '.join(places)}; "
+        f"lower --learning-rate, clip the gradient, or skip such steps by --on-nonfinite skip. {kept}"
+    )
+
+
+def require_few_skipped(seeds: range, step: int, longest: np.ndarray, kept: str) -> None:
+    """Check how many steps in a row the optimiser has skipped at most, [S].
+
+    Raises:
+      NonFiniteError: of a seed, more than `MAX_SKIPPED`.
+    """
+    if not len(bad := np.flatnonzero(longest > MAX_SKIPPED)):
+        return
+    places = [f"{longest[seed]} steps in a row of seed {seeds[seed]}" for seed in bad]
+    raise NonFiniteError(
+        f"Up to step {step}, {' and '.join(places)} were not finite and skipped, more than {MAX_SKIPPED}; lower "
+        f"--learning-rate or clip the gradient. {kept}"
+    )

@@ -1,0 +1,94 @@
+import json
+
+import optax
+import pytest
+
+from rowlstm_jax.analysis import grid, report
+from rowlstm_jax.config import RunConfig
+from rowlstm_jax.errors import InterruptedRun, NonFiniteError, UserError
+from rowlstm_jax.models.cells import CELLS
+from rowlstm_jax.models.classifier import SequenceClassifier
+from rowlstm_jax.runs.run import Run
+from rowlstm_jax.tasks.protocol import Protocol
+from rowlstm_jax.training.recipe import Recipe
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list[tuple[str, int]]:
+    """Which runs were trained, and to which step; nothing is computed."""
+    done = []
+
+    def fit(run, data):
+        if run.directory.name == "lem-rows":
+            raise NonFiniteError("The loss stopped being finite.")
+        if run.directory.name == "gru-rows" and run.config.steps == 7:
+            raise InterruptedRun("Stopped.", 2)
+        run.begin(0)
+        done.append((run.directory.name, run.config.steps))
+
+    def finish(run, fitted, data):
+        values = {"values": [0.5, 0.7]}
+        summary = {"steps": run.config.steps, "test_accuracy": values, "num_params": 9, "timing": {"ms_per_step": 3.0}}
+        (run.directory / "summary.json").write_text(json.dumps(summary))
+        return summary
+
+    monkeypatch.setattr(grid, "fit", fit)
+    monkeypatch.setattr(report, "load_data", lambda run: None)
+    monkeypatch.setattr(report, "finish", finish)
+    return done
+
+
+def make_run(config: RunConfig, cell: str, order: str) -> Run:
+    model = SequenceClassifier(CELLS[cell](config.hidden), num_classes=10)
+    return Run("grid", config, Protocol(order, "mnist", 0, order), Recipe(model, optax.adam(1e-3)))
+
+
+def train(tmp_path, cells=("elman", "gru"), **flags):
+    config = RunConfig(**{"steps": 5, "num_seeds": 2, "hidden": 4, "run_dir": tmp_path / "grid"} | flags)
+    return grid.train_grid("grid", config, cells, ["rows"], make_run)[1]
+
+
+def test_what_is_finished_stays_and_what_has_too_few_steps_goes_on(tmp_path, trained):
+    rows = train(tmp_path)
+    assert trained == [("elman-rows", 5), ("gru-rows", 5)]
+    assert json.loads((tmp_path / "grid" / "table.json").read_text()) == {"rows": rows, "steps": 5, "seeds": [0, 1]}
+    again = train(tmp_path, ["elman", "gru", "jordan"], resume=True)
+    assert again[:2] == rows
+    assert trained[2:] == [("jordan-rows", 5)]
+    train(tmp_path, resume=True, steps=6)
+    assert trained[3:] == [("elman-rows", 6), ("gru-rows", 6)], "five steps are not six"
+
+
+def test_a_run_that_does_not_stay_finite_is_a_row_and_the_others_are_trained(tmp_path, trained, capsys):
+    rows = train(tmp_path, ["lem", "gru"])
+    assert [(row["cell"], row["accuracies"]) for row in rows] == [("lem", []), ("gru", [0.5, 0.7])]
+    grid.show_grid(rows)
+    out = capsys.readouterr().out
+    assert "lem: The loss stopped being finite." in out
+    assert "not finite" in out
+    assert "60.00 ± 14.14" in out
+
+
+def test_an_interrupted_grid_says_how_the_grid_goes_on(tmp_path, trained):
+    with pytest.raises(InterruptedRun, match=r"Stopped at gru on rows\. .* --resume --run-dir \S+/grid$") as stopped:
+        train(tmp_path, steps=7)
+    assert stopped.value.signum == 2
+
+
+def test_a_grid_that_is_not_there_cannot_be_resumed(tmp_path, trained):
+    with pytest.raises(UserError, match="There is no grid to resume in"):
+        train(tmp_path, resume=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"steps": 5, "test_accuracy": {}, "num_params": 9, "timing": {"ms_per_step": 3.0}}']
+)
+def test_a_damaged_summary_of_a_finished_run_is_named(tmp_path, trained, text):
+    train(tmp_path)
+    path = tmp_path / "grid" / "elman-rows" / "summary.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"{path} .*; remove it, and the run is tested again\."):
+        train(tmp_path, resume=True)
+    path.unlink()
+    assert len(train(tmp_path, resume=True)) == 2

@@ -1,0 +1,256 @@
+"""The benchmarks compare like with like, and say what they could not compare. No test depends on a time."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental import rnn
+from PIL import Image
+
+from experiments.benchmarks import comparison, peers, processes, reference, scaling, seeds, startup, train_step
+from experiments.benchmarks.agreement import losses
+from experiments.benchmarks.peers import cudnn, products
+from experiments.benchmarks.problem import make_problem
+from experiments.benchmarks.timing import alternate
+from experiments.benchmarks.trainer import UnavailableError
+from rowlstm_jax.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+SIZES = {"batch_size": 4, "time_steps": 3, "features": 5, "hidden": 6}
+
+LIBRARY = {"torch": "torch", "torch-compile": "torch", "haiku": "haiku", "equinox": "equinox", "keras": "keras"}
+
+
+@pytest.fixture(autouse=True)
+def broadcasting():
+    """Other libraries let arrays of different rank meet."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.* is deprecated:DeprecationWarning")  # torch.compile
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, "float32") for name in peers.PEERS if name != "cudnn"]
+    + [(name, "bfloat16") for name in ("torch", "flax", "flax-optimized", "haiku", "equinox", "keras", "rowlstm_jax")],
+)
+def test_every_system_computes_and_learns_what_the_equations_say(name, dtype):
+    # Not importorskip: Keras reads its backend when it is imported, and its module here sets it first.
+    if name in LIBRARY and importlib.util.find_spec(LIBRARY[name]) is None:
+        pytest.skip(f"{LIBRARY[name]} is not installed")
+    if name == "torch-compile" and not shutil.which("g++"):
+        pytest.skip("torch.compile needs a C++ compiler")
+    systems, reasons = comparison.prepare([name], make_problem(**SIZES, dtype=dtype), devices=2)
+    assert reasons == {}
+    assert list(systems) == [name]
+
+
+def test_a_system_that_computes_or_learns_otherwise_is_not_timed(monkeypatch):
+    problem = make_problem(**SIZES)
+
+    class Other:
+        def __init__(self, change: float):
+            self.change = change
+
+        def loss(self) -> float:
+            return reference.build(problem).loss() + self.change
+
+        def steps(self, count: int) -> None:
+            pass
+
+    monkeypatch.setattr(peers, "build", lambda name, problem, devices: Other({"torch": 0.01, "flax": 0.0}[name]))
+    systems, reasons = comparison.prepare(["torch", "flax"], problem, None)
+    assert systems == {}
+    assert reasons["torch"].startswith("not timed: its loss is 2.")
+    assert reasons["flax"].startswith("not timed: in 5 steps its loss falls by 0.000000, not 0.")
+
+
+def test_cudnns_weights_are_packed_as_its_reference_reads_them(monkeypatch):
+    def lstm(inputs, h, c, weights, lengths, input_size, hidden_size, num_layers, dropout, bidirectional):
+        unpacked = rnn.unpack_lstm_weights(weights, input_size, hidden_size, num_layers, bidirectional)
+        sizes = (input_size, hidden_size, num_layers, dropout, bidirectional)
+        return rnn.lstm_ref(inputs, h, c, *unpacked, lengths, *sizes)
+
+    problem = make_problem(**SIZES)
+    with pytest.raises(UnavailableError, match="needs a GPU"):
+        cudnn.build(problem)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(rnn, "lstm", lstm)
+    np.testing.assert_allclose(losses(cudnn.build(problem)), losses(reference.build(problem, biases=2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_no_product_is_left_out_of_the_floor(devices):
+    batch, steps, features, hidden = 8, 7, 5, 16
+    program = products.build(make_problem(batch, steps, features, hidden), devices).program
+    analysis, text = program.cost_analysis() or {}, program.as_text() or ""
+    forward, backward = (features + hidden) * 4 * hidden, 4 * hidden * hidden
+    # The analysis counts a loop's body once.
+    once = 2 * batch // devices * (forward + backward + steps * (features + hidden) * 4 * hidden)
+    assert once <= analysis["flops"] < 1.02 * once
+    assert text.count('"known_trip_count":{"n":"7"}') == 2
+
+
+def test_systems_take_turns():
+    calls = []
+    systems = {name: lambda count, name=name: calls.append(name) for name in "abc"}
+    timings = alternate(systems, rounds=3)
+    assert list(timings) == ["a", "b", "c"]
+    assert all(timing.low <= timing.median <= timing.high for timing in timings.values())
+    assert "".join(calls) == "aabbcc" + 3 * "aabbcc"
+
+
+def test_what_is_missing_is_a_row_and_the_file_has_the_promised_form(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "experiments.benchmarks.peers.torch_lstm", raising=False)
+    config = train_step.Config(
+        **SIZES, rounds=2, peers="torch,cudnn,rowlstm_jax,matrix-products", json=tmp_path / "rows.json"
+    )
+    train_step.main(config)
+    assert "[bench]" in "".join(capsys.readouterr().out.split())
+    written = json.loads((tmp_path / "rows.json").read_text())
+    rows = {row["name"]: row for row in written["rows"]}
+    assert rows["torch"]["note"] == "not installed (pip install -e .[bench])"
+    assert rows["cudnn"]["note"] == "needs a GPU"
+    for name in ("torch", "cudnn"):
+        assert (rows[name]["median_ms"], rows[name]["ratio_to_torch"]) == (None, None)
+    for name in ("rowlstm_jax", "matrix-products"):
+        assert rows[name]["median_ms"] > 0
+        assert rows[name]["ratio_to_torch"] is None, "torch did not run"
+    assert written["settings"]["hidden"] == 6
+    assert written["machine"]["versions"]["jax"] == jax.__version__
+    assert written["machine"]["cores"] > 0
+    assert 0 <= written["machine"]["used_by_others"] <= 1
+
+
+def test_ratios_are_to_torch():
+    timing = alternate({"torch": lambda count: None}, rounds=1)["torch"]
+    doubled = type(timing)(*(2 * value for value in timing))
+    rows = comparison.rows(["torch", "keras", "flax"], {"torch": timing, "keras": doubled}, {"flax": "reason"})
+    assert [row["ratio_to_torch"] for row in rows] == [1.0, 2.0, None]
+    assert [row["note"] for row in rows] == ["", "", "reason"]
+
+
+@pytest.mark.parametrize(
+    ("config", "fields", "sentence"),
+    [
+        (train_step.Config, {"rounds": 0}, r"--rounds is 0; it must be from 1 to 2147483647\."),
+        (train_step.Config, {"hidden": -3}, r"--hidden is -3; it must be from 1 to"),
+        (train_step.Config, {"batch_size": 5, "devices": 2}, r"--batch-size is 5; it must be a multiple of --devices"),
+        (
+            train_step.Config,
+            {"json": Path("/nowhere/rows.json")},
+            r"--json is /nowhere/rows\.json; it must name a file",
+        ),
+        (scaling.Config, {"plot": Path("/")}, r"--plot is /; it must name a file"),
+        (startup.Config, {"repeats": 0}, r"--repeats is 0; it must be from 1"),
+    ],
+)
+def test_a_bad_value_is_refused_in_a_sentence(config, fields, sentence):
+    with pytest.raises(UserError, match=sentence):
+        config(**fields)
+
+
+@pytest.mark.parametrize("flags", [["--peers", "torch,tensorflow"], ["--time-steps", "0"]])
+def test_a_mistake_ends_with_one_sentence_and_status_2(flags):
+    command = [sys.executable, "-m", "experiments.benchmarks.train_step", *flags]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.startswith("error: --")
+    assert process.stderr.count("\n") == 1
+
+
+def test_scaling_grows_one_size_at_a_time_and_spares_slow_systems(tmp_path, monkeypatch):
+    asked = []
+
+    def compare(names, problem, devices, rounds):
+        batch_size, time_steps, _ = problem.images.shape
+        asked.append((batch_size, time_steps, problem.hidden, devices, len(names)))
+        slow = problem.hidden > 64
+        times = {name: 2000.0 if slow and name == "torch" else 1.0 for name in names}
+        return [
+            {"name": name, "median_ms": time, "quartiles_ms": [time, time], "note": ""} for name, time in times.items()
+        ]
+
+    monkeypatch.setattr(scaling, "compare", compare)
+    monkeypatch.setattr(scaling, "AXES", {"time_steps": (28, 56), "hidden": (64, 128, 256), "batch_size": (32, 64)})
+    monkeypatch.setattr(jax, "local_device_count", lambda: 2)
+    scaling.main(scaling.Config(plot=tmp_path / "scaling.png", json=tmp_path / "rows.json"))
+    assert asked == [
+        (128, 28, 128, None, 3),
+        (128, 56, 128, None, 2),
+        (128, 28, 64, None, 3),
+        (128, 28, 128, None, 3),
+        (128, 28, 256, None, 2),
+        (32, 28, 128, None, 3),
+        (64, 28, 128, None, 2),
+        (128, 28, 128, 1, 3),
+        (128, 28, 128, 2, 2),
+    ]
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert {row["axis"] for row in rows} == {"time_steps", "hidden", "batch_size", "devices"}
+    with Image.open(tmp_path / "scaling.png") as image:
+        assert min(image.size) > 300
+
+
+@pytest.mark.slow
+def test_startup_times_the_experiment_by_phase(tmp_path, compilation_cache, mnist):
+    (tmp_path / "compiled").symlink_to(compilation_cache)
+    seconds = startup.start(tmp_path, "warm", devices=1)
+    assert set(seconds) == {*startup.PHASES, startup.FIRST_STEP, startup.END}
+    assert 0 < seconds["compile"] < seconds[startup.FIRST_STEP] < seconds[startup.END]
+
+
+def test_startup_reports_medians_of_cold_and_warm_starts(tmp_path, monkeypatch):
+    began = []
+
+    def start(folder, kind, devices):
+        began.append(kind)
+        return dict.fromkeys((*startup.PHASES, startup.FIRST_STEP, startup.END), float(len(began)))
+
+    monkeypatch.setattr(startup, "start", start)
+    startup.main(startup.Config(repeats=3, json=tmp_path / "rows.json"))
+    assert began == 3 * ["cold", "warm"]
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert {(row["cold"], row["warm"]) for row in rows} == {(3.0, 4.0)}
+
+
+@pytest.mark.slow
+def test_what_integrity_costs_is_timed(tmp_path, mnist):
+    flags = ["--steps", "6", "--checkpoint-every", "3", "--json", str(tmp_path / "rows.json")]
+    command = [sys.executable, "-m", "experiments.benchmarks.integrity", *flags]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["trained", "resumed at its end"]
+    assert all(0 < row["integrity"] < row["seconds"] for row in rows)
+
+
+def test_an_experiment_that_can_not_start_is_an_error_in_its_own_words(tmp_path):
+    with pytest.raises(UserError, match=r"could not be timed: error: --devices is -1; it must be from 1 to 1024\."):
+        startup.start(tmp_path, "cold", devices=-1)
+
+
+@pytest.mark.slow
+def test_seeds_are_held_against_runs_of_one_seed_and_whole_runs_are_those_of_a_user(tmp_path, monkeypatch, capsys):
+    started = []
+
+    def seconds(module, flags, output):
+        started.append((module, flags["seed"], flags["num-seeds"], flags["steps"]))
+        return 1.0 + flags["num-seeds"]
+
+    monkeypatch.setattr(processes, "seconds", seconds)
+    seeds.main(seeds.Config(num_seeds=2, rounds=1, repeats=1, steps=20, json=tmp_path / "rows.json"))
+    once = [
+        ("experiments.mnist_rows", *flags) for flags in ((0, 2, 10), (0, 1, 10), (0, 2, 20), (0, 1, 20), (1, 1, 20))
+    ]
+    assert started == once
+    together, alone = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert (together["run_s"], together["run_ratio"], alone["run_s"], alone["run_ratio"]) == (3.0, 0.75, 4.0, 1.0)
+    assert together["step_ratio"] == pytest.approx(together["step_ms"] / alone["step_ms"])
+    assert "2 seeds in one program" in capsys.readouterr().out

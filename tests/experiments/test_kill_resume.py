@@ -1,0 +1,83 @@
+"""A run killed again and again ends in the bits of one never disturbed; what says so tells one bit from another."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.benchmarks import same_bits
+from rowlstm_jax.errors import UserError
+from rowlstm_jax.runs.checkpoint import Checkpoints
+
+ROOT = Path(__file__).parents[2]
+
+
+def finished(run: Path, kernel: np.ndarray) -> None:
+    """The files of a finished run that are compared."""
+    run.mkdir()
+    (run / ".lock").touch()
+    (run / "metrics.jsonl").write_text('{"step": 3, "loss": 0.5}\n')
+    np.savez_compressed(run / "weights.npz", kernel=kernel)
+    np.savez_compressed(run / "test.npz", predictions=np.arange(4, dtype=np.uint8))
+    with Checkpoints(run / "checkpoints", {}) as checkpoints:
+        checkpoints.save(3, {"kernel": kernel, "step": np.int32(3)})
+
+
+def change_a_byte(run: Path) -> None:
+    path = run / "metrics.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"0.5", b"0.7"))
+
+
+def change_a_bit_of_the_checkpoint(run: Path) -> None:
+    kernel = np.ones((2, 3), np.float32)
+    kernel.view(np.uint32)[1, 2] ^= 1
+    shutil.rmtree(run / "checkpoints")
+    with Checkpoints(run / "checkpoints", {}) as checkpoints:
+        checkpoints.save(3, {"kernel": kernel, "step": np.int32(3)})
+
+
+def change_a_prediction(run: Path) -> None:
+    np.savez_compressed(run / "test.npz", predictions=np.array([0, 1, 2, 2], np.uint8))
+
+
+def change_a_type(run: Path) -> None:
+    np.savez_compressed(run / "weights.npz", kernel=np.ones((2, 3), np.float32).view(np.int32))
+
+
+@pytest.mark.parametrize(
+    ("change", "different"),
+    [
+        (change_a_byte, r"differ in metrics\.jsonl\."),
+        (change_a_bit_of_the_checkpoint, r"differ in checkpoints/3/kernel\."),
+        (change_a_prediction, r"differ in test\.npz/predictions\."),
+        (change_a_type, r"differ in weights\.npz/kernel\."),
+        (lambda run: (run / ".metrics.jsonl.17").touch(), r"temporary files: \.metrics\.jsonl\.17\."),
+        (lambda run: (run / "checkpoints/4.orbax-checkpoint-tmp").mkdir(), r"files: checkpoints/4\.orbax"),
+    ],
+)
+def test_one_byte_that_differs_and_one_file_too_many_are_found(tmp_path, change, different):
+    runs = [tmp_path / "killed", tmp_path / "undisturbed"]
+    for run in runs:
+        finished(run, np.ones((2, 3), np.float32))
+    assert same_bits.require(*runs) == 4
+    change(runs[0])
+    with pytest.raises(UserError, match=different):
+        same_bits.require(*runs)
+
+
+@pytest.mark.slow
+def test_a_run_killed_ten_times_ends_in_the_bits_of_one_never_disturbed(tmp_path, mnist):
+    flags = ["--kills", "10", "--json", str(tmp_path / "rows.json")]
+    command = [sys.executable, "-m", "experiments.benchmarks.kill_resume", *flags]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "The bits are equal: metrics.jsonl and 27 arrays of the last checkpoint, " in process.stdout
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert sum(row["kills"] for row in rows) == 10
+    *killed, end, undisturbed = [row["steps"] for row in rows]
+    assert sum(killed) > 0, "some kills came after a save"
+    assert sum(killed) + end == undisturbed

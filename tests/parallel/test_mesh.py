@@ -1,0 +1,98 @@
+import os
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from rowlstm_jax.config import RunConfig
+from rowlstm_jax.errors import UserError
+from rowlstm_jax.parallel.mesh import all_or_none, cores, from_first_process, largest_of_all, make_mesh, shard, start
+from rowlstm_jax.runs import console
+
+
+@pytest.fixture
+def two_processes(monkeypatch):
+    """JAX as the first of two processes sees it, as far as a mesh asks."""
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "local_devices", lambda process: jax.devices()[2 * process : 2 * process + 2])
+
+
+@pytest.mark.parametrize(("batch_size", "expected"), [(100, 4), (6, 3), (10, 2), (7, 1), (1, 1)])
+def test_by_default_a_batch_is_split_over_the_most_devices_that_divide_it(batch_size, expected):
+    mesh = make_mesh(batch_size)
+    assert dict(mesh.shape) == {"seed": 1, "batch": expected}
+    assert list(mesh.devices.flat) == jax.devices()[:expected]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "asked_for", "message"),
+    [
+        (100, 3, "A batch of 100 can't be split over 3 devices; change --batch-size or --devices."),
+        (100, 5, "--devices is 5, and there are 4 (cpu); ask for fewer."),
+    ],
+)
+def test_devices_that_can_not_be_had_are_refused(batch_size, asked_for, message):
+    with pytest.raises(UserError) as error:
+        make_mesh(batch_size, asked_for)
+    assert str(error.value) == message
+
+
+def test_no_process_is_asked_for_more_devices_than_it_has(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "local_devices", lambda process: jax.devices()[3 * process : 3 * process + 3])
+    assert list(make_mesh(100).devices.flat) == [jax.devices()[0], jax.devices()[3]], "the second has one only"
+
+
+def test_an_error_of_one_process_ends_all(monkeypatch):
+    with all_or_none():
+        pass
+    with pytest.raises(UserError, match="mine"), all_or_none():
+        raise UserError("mine")
+    monkeypatch.setattr("rowlstm_jax.parallel.mesh.largest_of_all", lambda value: 1)
+    with pytest.raises(UserError, match="Another process could not go on"), all_or_none():
+        pass
+
+
+def test_every_process_gives_the_mesh_as_many_devices(two_processes):
+    assert list(make_mesh(100, 1).devices.flat) == [jax.devices()[0], jax.devices()[2]]
+    assert make_mesh(100).size == 4
+    with pytest.raises(UserError, match="A batch of 6 can't be split over 2 devices in each of 2 processes"):
+        make_mesh(6, 2)
+    with pytest.raises(UserError, match="A batch of 7 can't be split over 1 device in each of 2 processes"):
+        make_mesh(7)
+
+
+def test_what_is_placed_lies_where_it_was_asked_for():
+    mesh = make_mesh(8, 4)
+    everywhere, split = shard(np.arange(8), mesh), shard(np.arange(8), mesh, PartitionSpec("batch"))
+    assert [shard.data.tolist() for shard in everywhere.addressable_shards] == [list(range(8))] * 4
+    assert [shard.data.tolist() for shard in split.addressable_shards] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+def test_one_process_agrees_with_itself():
+    assert from_first_process(lambda: "result") == "result"
+    assert largest_of_all(15) == 15
+
+
+@pytest.mark.parametrize(("flags", "expected"), [({}, cores()), ({"devices": 2}, 2)])
+def test_every_core_becomes_a_device_unless_a_number_is_given(monkeypatch, flags, expected):
+    settings = {}
+    monkeypatch.setattr("jax.config.update", lambda name, value: settings.update({name: value}))
+    monkeypatch.setenv("NPROC", "7")
+    start(RunConfig(**flags))
+    assert settings["jax_num_cpu_devices"] == expected
+    assert os.environ["NPROC"] == str(expected), "a thread each"
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3")
+    settings.clear()
+    start(RunConfig(**flags))
+    assert "jax_num_cpu_devices" not in settings, "who sets XLA's own flag knows better"
+
+
+def test_the_split_is_said_in_a_line(capsys):
+    console.show_devices(make_mesh(6), 6, 1)
+    console.show_devices(make_mesh(100, 1), 100, 1)
+    assert capsys.readouterr().out.splitlines() == [
+        "Batches of 6 on 3 cpu devices; 1 more stays idle.",
+        "Batches of 100 on 1 cpu device; 3 more stay idle.",
+    ]

@@ -1,0 +1,119 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rowlstm_jax.data import Splits
+from rowlstm_jax.data.batches import batch_indices
+from rowlstm_jax.training.metrics import Metrics
+from rowlstm_jax.training.recipe import Recipe
+from rowlstm_jax.training.step import (
+    Batch,
+    Preprocessing,
+    TrainState,
+    eval_step,
+    init_state,
+    loss_fn,
+    read_batch,
+    train_step,
+    train_steps,
+)
+
+STEPS, B = 7, 4
+
+
+def rows(images):
+    return images
+
+
+@pytest.fixture
+def state(tiny_model) -> TrainState:
+    return jax.jit(lambda seed: init_state(Recipe(tiny_model, optax.adam(1e-2)), jnp.zeros((1, 5, 7)), seed))(0)
+
+
+@pytest.fixture
+def batches(tiny_data: Splits) -> list[Batch]:
+    indices = batch_indices(0, len(tiny_data.train), B, 0, STEPS)
+    images, labels = jnp.asarray(tiny_data.train.images), jnp.asarray(tiny_data.train.labels)
+    return [read_batch(images[chosen], labels[chosen], jnp.ones(B, bool), rows) for chosen in indices]
+
+
+def test_a_batch_is_read_as_scaled_rows_with_integer_labels(tiny_data):
+    batch = read_batch(tiny_data.train.images[:B], tiny_data.train.labels[:B], np.ones(B, bool), rows)
+    chex.assert_shape(batch.inputs, (B, 5, 7))
+    chex.assert_type([batch.inputs, batch.labels, batch.mask], [jnp.float32, jnp.int32, bool])
+    np.testing.assert_allclose(batch.inputs, tiny_data.train.images[:B] / 255, rtol=1e-6)
+
+
+def test_smoothed_labels_give_each_class_its_part(tiny_model, state, batches):
+    """Against optax's own smoothing of one-hot labels, for a batch of which one example is padding."""
+    mask = np.array([True, True, True, False])
+    smoothed = state.replace(label_smoothing=0.3)
+    loss, metrics = jax.jit(loss_fn)(state.params, smoothed, batches[0].replace(mask=mask))
+    dropout, _ = jax.random.split(jax.random.fold_in(state.key, state.step))
+    logits = state.apply_fn({"params": state.params}, batches[0].inputs, train=True, rngs={"dropout": dropout})
+    labels = optax.smooth_labels(jax.nn.one_hot(batches[0].labels, 3), 0.3)
+    np.testing.assert_allclose(loss, optax.softmax_cross_entropy(logits, labels)[mask].mean(), rtol=1e-5)
+    plain = optax.softmax_cross_entropy_with_integer_labels(logits, batches[0].labels)[mask].mean()
+    np.testing.assert_allclose(metrics.mean_loss, plain, rtol=1e-5)
+
+
+def test_a_step_is_one_adam_update_of_the_mean_loss(state, batches):
+    after, metrics = jax.jit(train_step)(state, batches[0])
+    (loss, before), gradients = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(state.params, state, batches[0])
+    np.testing.assert_allclose(metrics.loss / B, loss, rtol=1e-5)
+    assert (metrics.examples, metrics.steps, after.step) == (B, 1, 1)
+    assert metrics.correct == before.correct
+    squares = sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(gradients))
+    np.testing.assert_allclose(metrics.gradient_norm, np.sqrt(squares), rtol=1e-5)
+    # The first update of Adam is its step size times g / (|g| + epsilon), epsilon 1e-8.
+    expected = jax.tree.map(lambda p, g: p - 1e-2 * g / (jnp.abs(g) + 1e-8), state.params, gradients)
+    chex.assert_trees_all_close(after.params, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_dropout_depends_on_the_step_and_on_nothing_else(state, batches):
+    loss = jax.jit(lambda state: loss_fn(state.params, state, batches[0])[0])
+    assert loss(state) == loss(state)
+    assert loss(state) != loss(state.replace(step=state.step + 1))
+    assert loss(state) != loss(state.replace(key=jax.random.key(9)))
+
+
+def test_evaluation_ignores_dropout_and_padding(state, batches):
+    evaluate = jax.jit(lambda state, batch: eval_step(state.apply_fn, state.params, batch))
+    metrics, logits = evaluate(state, batches[0])
+    chex.assert_shape(logits, (B, 3))
+    again, _ = evaluate(state.replace(key=jax.random.key(9)), batches[0])
+    chex.assert_trees_all_equal(metrics, again)
+    padded = batches[0].replace(mask=jnp.array([True, False, True, False]))
+    half, _ = evaluate(state, padded)
+    rest, _ = evaluate(state, padded.replace(mask=~padded.mask))
+    chex.assert_trees_all_close(half.merge(rest), metrics, rtol=1e-6)
+
+
+@pytest.mark.parametrize("parts", [[7], [1] * 7, [3, 4]])
+def test_steps_in_one_dispatch_or_many_or_one_by_one_give_the_same_bits(state, batches, tiny_data, parts):
+    chex.clear_trace_counter()
+    several = jax.jit(chex.assert_max_traces(lambda *args: train_steps(*args, reading=Preprocessing(rows)), n=1))
+    indices = batch_indices(0, len(tiny_data.train), B, 0, STEPS)
+    pixels = jnp.asarray(tiny_data.train.images), jnp.asarray(tiny_data.train.labels)
+    fused, sums, done = state, Metrics.zeros(), 0
+    for count in parts:
+        rows_left = np.pad(indices[done:], ((0, done), (0, 0)))
+        fused, sums = several(fused, sums, *pixels, rows_left, np.int32(count))
+        done += count
+    single, single_sums, step = state, Metrics.zeros(), jax.jit(train_step)
+    for batch in batches:
+        single, metrics = step(single, batch)
+        single_sums = single_sums.merge(metrics)
+    chex.assert_trees_all_equal((fused.params, fused.opt_state), (single.params, single.opt_state))
+    chex.assert_trees_all_equal(sums, single_sums)
+
+
+def test_seeds_start_differently_and_the_same_seed_alike(tiny_model):
+    init = jax.jit(lambda seed: init_state(Recipe(tiny_model, optax.adam(1e-2)), jnp.zeros((1, 5, 7)), seed))
+    first, again, other = init(np.uint32(0)), init(np.uint32(0)), init(np.uint32(2**32 - 1))
+    chex.assert_trees_all_equal(first.params, again.params)
+    kernels = [s.params["layer_0_forward"]["kernel"] for s in (first, other)]
+    assert (kernels[0] != kernels[1]).all()
