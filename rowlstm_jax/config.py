@@ -1,8 +1,10 @@
 """What a run is: frozen dataclasses, checked before JAX starts. Standard library only."""
 
+import contextlib
 import dataclasses
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -170,6 +172,34 @@ FREE_ON_RESUME = frozenset(
 def flag(field: str) -> str:
     """The command-line flag of a config field: `batch_size` -> `--batch-size`."""
     return "--" + field.replace("_", "-")
+
+
+@contextlib.contextmanager
+def naming_flags(config: object) -> Iterator[None]:
+    """Turn a ValueError about a value into a UserError about the flag that gave the value.
+
+    Models, data, tasks and training know no flags: their messages begin with the name of an argument, or have its
+    name in them where it is of several words. Where the config has a field of that name, the flag takes its place.
+
+    Example:
+      >>> with naming_flags(DataConfig()):
+      ...     raise ValueError("local_files is x; it must be a folder.")
+      Traceback (most recent call last):
+      rowlstm_jax.errors.UserError: --local-files is x; it must be a folder.
+
+    Args:
+      config: whose fields are flags.
+
+    Raises:
+      UserError: the block raised a ValueError.
+    """
+    try:
+        yield
+    except ValueError as error:
+        names = [name for name in vars(config) if "_" in name]
+        first = [f"^{name}" for name in vars(config)]
+        pattern = rf"(?<![\w-])({'|'.join([*names, *first])})(?![\w-])"
+        raise UserError(re.sub(pattern, lambda found: flag(found[0]), str(error))) from error
 
 
 def absolute(path: Path) -> Path:
