@@ -15,15 +15,20 @@ import dataclasses
 
 import optax
 
-from rowlstm_jax import cli
-from rowlstm_jax.analysis import grid, plots
-from rowlstm_jax.config import RunConfig
-from rowlstm_jax.errors import UserError
-from rowlstm_jax.models import SequenceClassifier, cells
-from rowlstm_jax.runs import Run
-from rowlstm_jax.tasks import Protocol
-from rowlstm_jax.tasks import orders as sequences
-from rowlstm_jax.training import Recipe
+from rowlstm_jax import (
+    Protocol,
+    Recipe,
+    Run,
+    RunConfig,
+    SequenceClassifier,
+    UserError,
+    cells,
+    cli,
+    naming_flags,
+    plots,
+)
+from rowlstm_jax.analysis import show_grid, train_grid  # a grid of runs; no script but this one needs it
+from rowlstm_jax.tasks import require_orders
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +36,9 @@ class Config(RunConfig):
     """Train a grid of cells and reading orders on MNIST, over seeds."""
 
     cells: tuple[str, ...] = tuple(cells.CELLS)
-    """Keys of `rowlstm_jax.models.cells.CELLS`."""
+    """Keys of `rowlstm_jax.cells.CELLS`."""
     orders: tuple[str, ...] = ("rows", "columns", "patches")
-    """Keys of `rowlstm_jax.tasks.orders.ORDERS`."""
+    """Keys of `rowlstm_jax.ORDERS`."""
     num_seeds: int = 4
     learning_rate: float = 3e-3
     eval_every: int = 1000
@@ -42,9 +47,10 @@ class Config(RunConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        sequences.require_orders(self.orders)
-        for name in self.cells:
-            cells.make(name, self.hidden, self.recurrence)
+        with naming_flags(self):
+            require_orders(self.orders)
+            for name in self.cells:
+                cells.make(name, self.hidden, self.recurrence)
         if not self.cells:
             raise UserError("--cells names nothing; name one cell or more.")
         if len(set(self.cells)) < len(self.cells) or len(set(self.orders)) < len(self.orders):
@@ -60,8 +66,8 @@ def make_run(config: RunConfig, cell: str, order: str) -> Run:
 
 
 def main(config: Config) -> None:
-    folder, rows = grid.train_grid("cells_by_order", config, config.cells, config.orders, make_run)
-    grid.show_grid(rows)
+    folder, rows = train_grid("cells_by_order", config, config.cells, config.orders, make_run)
+    show_grid(rows)
     plots.grid(folder / "grid.png", rows, f"{config.steps:,} steps of {config.batch_size}, H = {config.hidden}")
     print(f"Table and picture: {folder}")
 

@@ -11,7 +11,7 @@ import dataclasses
 from pathlib import Path
 
 from rowlstm_jax import cli
-from rowlstm_jax.analysis import comparison, results
+from rowlstm_jax import compare as compare_runs
 from rowlstm_jax.config import Flags, absolute, require_writable
 
 
@@ -32,10 +32,9 @@ class Config(Flags):
 
 
 def main(config: Config) -> None:
-    first, second = (results.open_run(path) for path in config.runs)
-    found = comparison.compare(first, second, config.differ_in)
-    comparison.show_comparison(found)
-    comparison.draw_comparison(absolute(config.output), found)
+    found = compare_runs(*config.runs, config.differ_in)
+    found.show()
+    found.draw(absolute(config.output))
     print(f"Picture: {config.output}")
 
 

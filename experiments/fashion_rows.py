@@ -10,15 +10,24 @@ of an AMD EPYC with AVX-512.
 """
 
 import dataclasses
+from pathlib import Path
 
-from rowlstm_jax import cli
-from rowlstm_jax.analysis import report
-from rowlstm_jax.config import RunConfig
-from rowlstm_jax.models import SequenceClassifier
-from rowlstm_jax.models.cells import BasicLSTMCell
-from rowlstm_jax.runs import Run, fit
-from rowlstm_jax.tasks import Affine, Protocol
-from rowlstm_jax.training import Recipe, adamw_cosine
+from rowlstm_jax import (
+    Affine,
+    Protocol,
+    Recipe,
+    Run,
+    RunConfig,
+    RunFolder,
+    SequenceClassifier,
+    adamw_cosine,
+    cells,
+    cli,
+    finish,
+    fit,
+    load_data,
+    naming_flags,
+)
 
 MAPS = Affine(shift=1, rotation=0.05, scale=0.1, shear=0.05, flip=True)
 PROTOCOL = Protocol("fashion_rows_affine", "fashion_mnist", validation_examples=5_000, order="rows", augmentation=MAPS)
@@ -41,13 +50,17 @@ class Config(RunConfig):
     checkpoint_every: int = 1_100
 
 
-def main(config: Config) -> None:
-    model = SequenceClassifier(BasicLSTMCell(config.hidden), num_classes=10, recurrence=config.recurrence)
-    optimizer = adamw_cosine(config.learning_rate, config.steps, warmup=config.warmup, weight_decay=config.weight_decay)
-    with Run("fashion_rows", config, PROTOCOL, Recipe(model, optimizer)) as run:
-        data = report.load_data(run)
-        fitted = fit(run, data)
-        report.finish(run, fitted, data, reference="89.7 % of GRU-SVM with dropout, arXiv:1709.03082")
+def main(config: Config) -> Path:
+    model = SequenceClassifier(cells.BasicLSTMCell(config.hidden), num_classes=10, recurrence=config.recurrence)
+    decay = {"warmup": config.warmup, "weight_decay": config.weight_decay}
+    with naming_flags(config):
+        optimizer = adamw_cosine(config.learning_rate, config.steps, **decay)
+    run = Run("fashion_rows", config, PROTOCOL, Recipe(model, optimizer))
+    with RunFolder(run) as folder:
+        data = load_data(run, folder)
+        fitted = fit(run, data, folder)
+        finish(run, fitted, data, folder, reference="89.7 % of GRU-SVM with dropout, arXiv:1709.03082")
+    return folder.path
 
 
 if __name__ == "__main__":

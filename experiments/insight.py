@@ -2,26 +2,25 @@
 
     python -m experiments.insight runs/mnist_rows/latest
 
-Draws into the run's folder `plots/`, from validation images, for the test set stays sealed: the probabilities after
-each row for some images, the gates while the first of them is read (of the LSTM), and how many rows all images need
-until the final class stays above 99 %. Of several seeds, the first. Half a minute, no training.
+It draws into the run's folder `plots/`, from validation images: the class probabilities after each row; how many rows
+the images need until the final class stays above 99 %; the gates of an LSTM while it reads the first image; how far the
+gradient reaches back. It says what a model does not offer. Of several seeds, the first. Half a minute, no training.
 """
 
 import contextlib
 import dataclasses
 from pathlib import Path
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rowlstm_jax import cli
-from rowlstm_jax.analysis import plots, results
+from rowlstm_jax import UserError, cli, diagnostics, open_run, plots
+from rowlstm_jax.analysis import load_model, load_weights
 from rowlstm_jax.config import DataConfig, StartConfig, require_writable
-from rowlstm_jax.data import IMAGE_SHAPE, load, split
-from rowlstm_jax.errors import UserError
-from rowlstm_jax.models import cells
-from rowlstm_jax.models import diagnostics as insight
+from rowlstm_jax.data import IMAGE_SHAPE, Examples, load, split
 from rowlstm_jax.runs import console
 from rowlstm_jax.tasks import scale
 
@@ -35,32 +34,46 @@ class Config(StartConfig, DataConfig):
 
 
 def main(config: Config) -> None:
-    run = results.open_run(config.run)
+    run = open_run(config.run)
     order, dataset, held_out = (run.protocol["fields"].get(k) for k in ("order", "dataset", "validation_examples"))
     if order != "rows" or not (isinstance(dataset, str) and isinstance(held_out, int) and held_out > 0):
         raise UserError(f"{config.run} is no run that reads rows and holds out validation images; name one that does.")
-    model = results.load_model(run)
-    weights = results.load_weights(run, model, *IMAGE_SHAPE)
-    picture = run.directory / "plots" / "probabilities_over_rows.png"
+    model = load_model(run)
+    weights = load_weights(run, model, *IMAGE_SHAPE)
+    folder = run.directory / "plots"
     with contextlib.suppress(OSError):
-        picture.parent.mkdir(exist_ok=True)
-    require_writable("The picture", picture)
+        folder.mkdir(exist_ok=True)
+    require_writable("The picture", folder / "gradients_over_rows.png")
     data = split(load(dataset, config.data_dir, config.local_files), held_out)
-    images, labels, names = data.validation.images, data.validation.labels.astype(int), data.class_names
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), weights)
-    read = jax.jit(lambda images: insight.probabilities_over_time(model, params, scale(images)))
-    probabilities = np.concatenate([read(images[start : start + 500]) for start in range(0, len(images), 500)])
-    needed = np.asarray(insight.rows_needed(jnp.asarray(probabilities)))
-    plots.probabilities_over_rows(picture, images[:8], probabilities[:8], names, needed[:8])
-    plots.rows_needed(picture.with_stem("rows_needed"), needed, labels, names, rows=28)
-    if isinstance(model.cell, cells.BasicLSTMCell):
-        (gates,) = insight.gates_over_time(model, params, scale(jnp.asarray(images[:1]))).values()
-        gates = {name: np.asarray(values[:, 0]) for name, values in gates.items()}
-        plots.gates_over_time(picture.with_stem("gates_over_time"), images[0], gates)
-    groups = {"all": needed} | {name: needed[labels == index] for index, name in enumerate(names)}
-    rows = [(name, f"{np.median(of):g}", f"{np.mean(of > 28):.1%}") for name, of in groups.items()]
-    console.show_table("Rows until above 99 %", ("class", "median", "never"), rows)
-    print(f"Pictures: {picture.parent}")
+    draw(folder, model, jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), weights), data.validation, data.class_names)
+    print(f"Pictures: {folder}")
+
+
+def draw(folder: Path, model: nn.Module, params: Any, examples: Examples, names: tuple[str, ...]) -> None:
+    """Draw into a folder what a model that reads rows offers, and print what it does not."""
+    images, labels, missing = examples.images, examples.labels.astype(int), diagnostics.missing_diagnostics(model)
+    for sentence in missing.values():
+        print(f"The {sentence}")
+    if "probabilities" not in missing:
+        read = jax.jit(lambda images: diagnostics.probabilities_over_time(model, params, scale(images)))
+        probabilities = np.concatenate([read(images[n : n + 500]) for n in range(0, len(images), 500)])
+        needed, rows = np.asarray(diagnostics.rows_needed(jnp.asarray(probabilities))), images.shape[1]
+        picture = folder / "probabilities_over_rows.png"
+        plots.probabilities_over_rows(picture, images[:8], probabilities[:8], names, needed[:8])
+        plots.rows_needed(picture.with_stem("rows_needed"), needed, labels, names, rows)
+        groups = {"all": needed} | {name: needed[labels == n] for n, name in enumerate(names) if (labels == n).any()}
+        table = [(name, f"{np.median(of):g}", f"{np.mean(of > rows):.1%}") for name, of in groups.items()]
+        console.show_table("Rows until above 99 %", ("class", "median", "never"), table)
+    if "gates" not in missing:
+        layers = diagnostics.gates_over_time(model, params, scale(jnp.asarray(images[:1])))
+        for layer, gates in layers.items():
+            name = "gates_over_time" if len(layers) == 1 else f"gates_over_time_{layer}"
+            of_one = {gate: np.asarray(values[:, 0], np.float32) for gate, values in gates.items()}
+            plots.gates_over_time(folder / f"{name}.png", images[0], of_one)
+    batch = scale(jnp.asarray(images[:500])), jnp.asarray(labels[:500])
+    measured = jax.jit(lambda params: diagnostics.gradient_diagnostics(model, params, *batch))(params)
+    norms = {name: np.asarray(value) for name, value in measured.items() if "/gradient_norm" in name}
+    plots.memory(folder / "gradients_over_rows.png", [norms])
 
 
 if __name__ == "__main__":

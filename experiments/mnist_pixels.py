@@ -12,15 +12,25 @@ AVX-512; the full protocol has not been run.
 """
 
 import dataclasses
+from pathlib import Path
 
-from rowlstm_jax import cli
-from rowlstm_jax.analysis import report
-from rowlstm_jax.config import RunConfig
-from rowlstm_jax.models import SequenceClassifier
-from rowlstm_jax.models.cells import BasicLSTMCell, chrono_bias
-from rowlstm_jax.runs import Run, fit
-from rowlstm_jax.tasks import protocol as protocols
-from rowlstm_jax.training import Recipe, adamw_cosine
+from rowlstm_jax import (
+    Recipe,
+    Run,
+    RunConfig,
+    RunFolder,
+    SequenceClassifier,
+    adamw_cosine,
+    cells,
+    cli,
+    find_protocol,
+    finish,
+    fit,
+    load_data,
+    naming_flags,
+)
+
+PUBLISHED = {"mnist_pixels": "98.8 % of an LSTM of 256 units, as cited in arXiv:2110.04744"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Config(RunConfig):
     """Classify MNIST digits read pixel by pixel with an LSTM."""
 
     protocol: str = "mnist_pixels"
-    """What is read, in which order: a key of `rowlstm_jax.tasks.protocol.PROTOCOLS`."""
+    """What is read, in which order: a key of `rowlstm_jax.PROTOCOLS`."""
     steps: int = 5_500
     learning_rate: float = 3e-3
     """The highest step size: reached after the warm-up, it falls to zero."""
@@ -39,15 +49,18 @@ class Config(RunConfig):
     checkpoint_every: int = 550
 
 
-def main(config: Config) -> None:
-    cell = BasicLSTMCell(config.hidden, forget_bias=0.0, bias_init=chrono_bias(784))
+def main(config: Config) -> Path:
+    cell = cells.BasicLSTMCell(config.hidden, forget_bias=0.0, bias_init=cells.chrono_bias(784))
     model = SequenceClassifier(cell, num_classes=10, recurrence=config.recurrence)
-    optimizer = adamw_cosine(config.learning_rate, config.steps, warmup=config.warmup, weight_decay=1e-2)
-    with Run("mnist_pixels", config, protocols.find_protocol(config.protocol), Recipe(model, optimizer)) as run:
-        data = report.load_data(run)
-        fitted = fit(run, data)
-        published = {"mnist_pixels": "98.8 % of an LSTM of 256 units, as cited in arXiv:2110.04744"}
-        report.finish(run, fitted, data, reference=published.get(config.protocol, ""))
+    with naming_flags(config):
+        protocol = find_protocol(config.protocol)
+        optimizer = adamw_cosine(config.learning_rate, config.steps, warmup=config.warmup, weight_decay=1e-2)
+    run = Run("mnist_pixels", config, protocol, Recipe(model, optimizer))
+    with RunFolder(run) as folder:
+        data = load_data(run, folder)
+        fitted = fit(run, data, folder)
+        finish(run, fitted, data, folder, reference=PUBLISHED.get(config.protocol, ""))
+    return folder.path
 
 
 if __name__ == "__main__":

@@ -11,17 +11,27 @@ about 15 s a seed on two cores of an AMD EPYC with AVX-512.
 """
 
 import dataclasses
+from pathlib import Path
 
 import flax.linen as nn
 import optax
 
-from rowlstm_jax import cli
-from rowlstm_jax.analysis import report
-from rowlstm_jax.config import RunConfig
-from rowlstm_jax.models import SequenceClassifier, cells
-from rowlstm_jax.runs import Run, fit
-from rowlstm_jax.tasks import protocol as protocols
-from rowlstm_jax.training import Recipe
+from rowlstm_jax import (
+    Recipe,
+    Run,
+    RunConfig,
+    RunFolder,
+    SequenceClassifier,
+    cells,
+    cli,
+    find_protocol,
+    finish,
+    fit,
+    load_data,
+    naming_flags,
+)
+
+PUBLISHED = {"notebook": "0.96875 on the first 128 test images in the notebook, an LSTM, one run"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +39,9 @@ class Config(RunConfig):
     """Classify MNIST digits read row by row with an LSTM."""
 
     cell: str = "lstm"
-    """The recurrent cell: a key of `rowlstm_jax.models.cells.CELLS`."""
+    """The recurrent cell: a key of `rowlstm_jax.cells.CELLS`."""
     protocol: str = "notebook"
-    """What is read, in which order: a key of `rowlstm_jax.tasks.protocol.PROTOCOLS`."""
+    """What is read, in which order: a key of `rowlstm_jax.PROTOCOLS`."""
     steps: int = 999
     batch_size: int = 100
     learning_rate: float = 1e-3
@@ -40,9 +50,11 @@ class Config(RunConfig):
     checkpoint_every: int = 333
 
 
-def main(config: Config) -> None:
+def main(config: Config) -> Path:
+    with naming_flags(config):
+        cell, protocol = cells.make(config.cell, config.hidden, config.recurrence), find_protocol(config.protocol)
     model = SequenceClassifier(
-        cells.make(config.cell, config.hidden, config.recurrence),
+        cell,
         num_classes=10,
         recurrence=config.recurrence,
         # The notebook's readout starts as N(0, 1), weights and biases both.
@@ -50,11 +62,12 @@ def main(config: Config) -> None:
         bias_init=nn.initializers.normal(1.0),
     )
     recipe = Recipe(model, optax.adam(config.learning_rate))
-    with Run("mnist_rows", config, protocols.find_protocol(config.protocol), recipe) as run:
-        data = report.load_data(run)
-        fitted = fit(run, data)
-        published = {"notebook": "0.96875 on the first 128 test images in the notebook, an LSTM, one run"}
-        report.finish(run, fitted, data, reference=published.get(config.protocol, ""))
+    run = Run("mnist_rows", config, protocol, recipe)
+    with RunFolder(run) as folder:
+        data = load_data(run, folder)
+        fitted = fit(run, data, folder)
+        finish(run, fitted, data, folder, reference=PUBLISHED.get(config.protocol, ""))
+    return folder.path
 
 
 if __name__ == "__main__":

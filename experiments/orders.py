@@ -1,48 +1,47 @@
-"""Draw what reading orders do to an image: where each reads at which time, and the sequence that comes out.
+"""Draw what reading orders do to an image: when each pixel is read, and the sequence that results.
 
     python -m experiments.orders
     python -m experiments.orders --orders rows snake hilbert --image 7
 
-A few seconds, no training.
+A few seconds, no training. There is no run here, so data and orders come from the floors `data` and `tasks`.
 """
 
 import dataclasses
 from pathlib import Path
 
-from rowlstm_jax import cli
-from rowlstm_jax.analysis import plots
+from rowlstm_jax import ORDERS, UserError, cli, naming_flags, plots
 from rowlstm_jax.config import DataConfig, absolute, require_writable
 from rowlstm_jax.data import load
-from rowlstm_jax.errors import UserError
-from rowlstm_jax.tasks import orders as sequences
+from rowlstm_jax.tasks import order_index, require_orders
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(DataConfig):
     """Draw what reading orders do to an image."""
 
-    orders: tuple[str, ...] = tuple(sequences.ORDERS)
-    """Keys of `rowlstm_jax.tasks.orders.ORDERS`."""
+    orders: tuple[str, ...] = tuple(ORDERS)
+    """Keys of `rowlstm_jax.ORDERS`."""
     dataset: str = "mnist"
     """A key of `rowlstm_jax.data.DATASETS`."""
     image: int = 7
-    """Which training image, from 0."""
+    """Index of a training image."""
     output: Path = Path("orders.png")
-    """PNG to draw."""
+    """PNG file to write."""
 
     def __post_init__(self):
         super().__post_init__()
-        sequences.require_orders(self.orders)
+        with naming_flags(self):
+            require_orders(self.orders)
         require_writable("--output", self.output, ".png")
 
 
 def main(config: Config) -> None:
-    images = load(config.dataset, config.data_dir, config.local_files).train.images
+    with naming_flags(config):
+        images = load(config.dataset, config.data_dir, config.local_files).train.images
     if not 0 <= config.image < len(images):
         raise UserError(f"--image is {config.image}; the training images are 0 to {len(images) - 1}.")
     image = images[config.image]
-    indices = {name: sequences.order_index(name, *image.shape) for name in config.orders}
-    plots.orders(absolute(config.output), image, indices)
+    plots.orders(absolute(config.output), image, {name: order_index(name, *image.shape) for name in config.orders})
     print(f"Picture: {config.output}")
 
 

@@ -10,9 +10,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from rowlstm_jax import cli
+from rowlstm_jax import UserError, cli
 from rowlstm_jax.config import Flags
-from rowlstm_jax.errors import UserError
 from rowlstm_jax.runs import read_json, read_text, write_text
 
 ROOT = Path(__file__).parents[1]

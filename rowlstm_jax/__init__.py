@@ -1,1 +1,111 @@
-"""Recurrent networks on images in JAX and Flax: exact, resumable, comparable."""
+"""Recurrent networks on images in JAX and Flax: exact, resumable, comparable.
+
+These are the names that a script imports. Each is loaded when it is first used, so `import rowlstm_jax` is fast and
+does not import JAX.
+
+    Run             what is trained, on what, and how: a value
+    RunConfig       the flags of an experiment; yours inherits from it
+    RunFolder       the folder that a run is written to; a context manager
+    load_data       the training, validation and sealed test examples of a run
+    fit             trains a run, from its last checkpoint if it is resumed
+    finish          opens the test set once; writes results, weights and pictures
+    open_run        what a finished run left: its results, model and weights
+    compare         tests whether two finished runs differ
+
+    SequenceClassifier  the network: recurrent layers over time and a linear readout
+    cells           the recurrent cells; `cells.CELLS` holds those that `--cell` can name
+    lstm_scan       the fast LSTM over time as one function
+    diagnostics     what a trained network does over time: probabilities, gates, gradients
+
+    Protocol        data set, split, reading order, augmentation and selection, with a digest
+    PROTOCOLS       the ready protocols, by name
+    find_protocol   one of them
+    ORDERS          the reading orders, by name
+    Affine          random affine maps of the training images
+
+    Recipe          model, optimiser, label smoothing and patience
+    adamw_cosine    AdamW with warm-up, cosine, clipping and averaged weights
+    params_ema      an exponential moving average of the weights, in an optax chain
+    decay_mask      which parameters weight decay acts on
+
+    start           sets JAX up: a device for every CPU core, the compilation cache, other processes
+    naming_flags    turns a ValueError about a value into a UserError about its flag
+    cli             `cli.run(main, Config)`: flags in, exit status out
+    plots           pictures
+
+    UserError       a mistake of the user: exit status 2
+    NonFiniteError  the loss stopped being finite: exit status 1
+    InterruptedRun  a signal stopped the run, and its state is saved: exit status 128 + the signal's number
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rowlstm_jax import cli
+    from rowlstm_jax.analysis import compare, finish, open_run, plots
+    from rowlstm_jax.config import RunConfig, naming_flags
+    from rowlstm_jax.errors import InterruptedRun, NonFiniteError, UserError
+    from rowlstm_jax.models import SequenceClassifier, cells, diagnostics, lstm_scan
+    from rowlstm_jax.parallel import start
+    from rowlstm_jax.runs import Run, RunFolder, fit, load_data
+    from rowlstm_jax.tasks import ORDERS, PROTOCOLS, Affine, Protocol, find_protocol
+    from rowlstm_jax.training import Recipe, adamw_cosine, decay_mask, params_ema
+
+__all__ = [
+    "ORDERS",
+    "PROTOCOLS",
+    "Affine",
+    "InterruptedRun",
+    "NonFiniteError",
+    "Protocol",
+    "Recipe",
+    "Run",
+    "RunConfig",
+    "RunFolder",
+    "SequenceClassifier",
+    "UserError",
+    "adamw_cosine",
+    "cells",
+    "cli",
+    "compare",
+    "decay_mask",
+    "diagnostics",
+    "find_protocol",
+    "finish",
+    "fit",
+    "load_data",
+    "lstm_scan",
+    "naming_flags",
+    "open_run",
+    "params_ema",
+    "plots",
+    "start",
+]
+
+# The floor that each name comes from.
+_FLOORS = {
+    "analysis": ("compare", "finish", "open_run", "plots"),
+    "config": ("RunConfig", "naming_flags"),
+    "errors": ("InterruptedRun", "NonFiniteError", "UserError"),
+    "models": ("SequenceClassifier", "cells", "diagnostics", "lstm_scan"),
+    "parallel": ("start",),
+    "runs": ("Run", "RunFolder", "fit", "load_data"),
+    "tasks": ("ORDERS", "PROTOCOLS", "Affine", "Protocol", "find_protocol"),
+    "training": ("Recipe", "adamw_cosine", "decay_mask", "params_ema"),
+}
+_HOMES = {name: floor for floor, names in _FLOORS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name == "cli":
+        return importlib.import_module("rowlstm_jax.cli")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rowlstm_jax' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"rowlstm_jax.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

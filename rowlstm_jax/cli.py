@@ -1,27 +1,24 @@
 """From the command line to a script's `main`, and from its errors to a sentence and an exit status."""
 
-import contextlib
 import gc
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
 import tyro
 
-from rowlstm_jax.config import RunConfig, StartConfig
-from rowlstm_jax.errors import InterruptedRun, UserError
-from rowlstm_jax.parallel import mesh as devices
-from rowlstm_jax.parallel import processes as distributed
+from rowlstm_jax.config import StartConfig
+from rowlstm_jax.errors import ending
+from rowlstm_jax.parallel import start
 
 ConfigT = TypeVar("ConfigT")
 Positional = tyro.conf.Positional  # marks a field that is given without its flag
 NARROWEST = 40  # columns; in fewer, tyro searches for a place to break a line for ever
 
 
-def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn:
+def run(main: Callable[[ConfigT], object], config_type: type[ConfigT]) -> NoReturn:
     """Read the flags, start JAX if they are those of a `StartConfig`, call `main` and leave the process.
 
     The exit status is 0 after a finished run, 2 after a user's mistake, 1 after a run that failed or lost one of its
@@ -36,34 +33,19 @@ def run(main: Callable[[ConfigT], None], config_type: type[ConfigT]) -> NoReturn
             config_type, prog=f"python -m {spec.name}" if spec else None, config=(tyro.conf.FlagCreatePairsOff,)
         )
         if isinstance(config, StartConfig):
-            devices.start(config)
-        if isinstance(config, RunConfig):
-            with distributed.ending_together(config):
-                distributed.join(config)
-                silent = config.distributed and not devices.is_first_process()
-                with _silence() if silent else contextlib.nullcontext():
-                    main(config)
-        else:
-            main(config)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.status)
+            start(config)
+        main(config)
     except MemoryError as error:
         print(f"error: The memory does not hold it ({error}); choose smaller sizes.", file=sys.stderr)
         sys.exit(2)
-    except InterruptedRun as stopped:
-        print(stopped, file=sys.stderr)
-        sys.exit(128 + stopped.signum)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
+    except BaseException as error:
+        if (known := ending(error)) is None:
+            raise
+        print(known[0], file=sys.stderr)
+        sys.exit(known[1])
     finally:
         gc.freeze()  # the interpreter's last collection would take half a second
     sys.exit(0)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Of several processes the first one speaks, and each of its own errors."""
-    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-        yield

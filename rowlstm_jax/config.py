@@ -5,10 +5,19 @@ import dataclasses
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
 from rowlstm_jax.errors import UserError
+
+# What a resumed run may do with a field of RunConfig; without metadata, its value must stay as it was.
+FREE = {"free": True}  # it may change: it says where and how a run is computed or how often it reports, not what
+AGREED = {"agreed": True}  # all processes of a run must have the same value, though it is free
+OPTIMIZER = {"optimizer": True}  # it may change with --reset-optimizer
+
+FOLDERS = ("data_dir", "local_files", "compilation_cache")  # flags that name folders, which need not exist yet
+MOST_DEVICES = 1024  # of one process; on a CPU, XLA would make any number of them, until the memory is full
 
 
 def _local_files() -> Path | None:
@@ -21,17 +30,9 @@ def _compilation_cache() -> Path:
     return Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or f"{home}/rowlstm_jax/compilation")
 
 
-FOLDERS = ("data_dir", "local_files", "compilation_cache")  # flags that name folders, which may not be there yet
-MOST_DEVICES = 1024  # of one process; XLA would make any number of them on a CPU, until the memory is full
-
-
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """What the flags of all scripts have in common: a path among them is checked before anything is done.
-
-    Raises:
-      UserError: a path can't be used.
-    """
+    """The flags of a script. Making them raises a UserError if a value is outside its range or a path can't be used."""
 
     def __post_init__(self):
         for name, value in vars(self).items():
@@ -42,16 +43,12 @@ class Flags:
 
 @dataclasses.dataclass(frozen=True)
 class StartConfig(Flags):
-    """The flags with which any script starts JAX.
+    """The flags with which any script starts JAX."""
 
-    Raises:
-      UserError: a value is outside its range.
-    """
-
-    devices: int | None = None
-    """Devices of this process, on a CPU its cores, for seeds and batches to be split over; by default all they fill."""
-    compilation_cache: Path | None = dataclasses.field(default_factory=_compilation_cache)
-    """Folder where compiled programs are kept from one start to the next; None turns that off."""
+    devices: int | None = field(default=None, metadata=FREE | AGREED)
+    """Devices of this process (on a CPU, cores) over which seeds and batches are split; by default all they fill."""
+    compilation_cache: Path | None = field(default_factory=_compilation_cache, metadata=FREE)
+    """Folder where compiled programs are kept from one start to the next; None keeps none."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -63,66 +60,64 @@ class StartConfig(Flags):
 class DataConfig(Flags):
     """The flags that say where data are."""
 
-    data_dir: Path | None = None
+    data_dir: Path | None = field(default=None, metadata=FREE)
     """Folder of the prepared data sets; by default the one of TensorFlow Datasets."""
-    local_files: Path | None = dataclasses.field(default_factory=_local_files)
-    """Folder that holds <dataset>/ with the original .gz files; by default $ROWLSTM_LOCAL_FILES."""
+    local_files: Path | None = field(default_factory=_local_files, metadata=FREE)
+    """Folder with a folder <dataset>/ of the original .gz files; by default $ROWLSTM_LOCAL_FILES."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig(StartConfig, DataConfig):
-    """The flags that every experiment has; an experiment inherits them, sets its defaults and adds its own.
-
-    Raises:
-      UserError: a value is outside its range.
-    """
+    """The flags that every experiment has. An experiment inherits them, sets its own defaults and adds flags."""
 
     seed: int = 0
     """Seed of the initial weights, the data order, augmentation and dropout: a whole number from 0 to 2**32 - 1."""
     num_seeds: int = 1
-    """How many independent runs, with consecutive seeds from --seed on, to train at once."""
-    steps: int = 1000
-    """Training steps in all; may be raised when a run is resumed, unless the optimiser's schedule depends on it."""
+    """Number of independent runs that are trained at once; their seeds are --seed, --seed + 1 and so on."""
+    steps: int = field(default=1000, metadata=FREE | AGREED)
+    """Training steps in all. A resumed run may ask for more, unless the optimiser's schedule depends on it."""
     batch_size: int = 100
-    """Examples a training step."""
-    learning_rate: float = 1e-3
+    """Examples in a training step."""
+    learning_rate: float = field(default=1e-3, metadata=OPTIMIZER)
     """The optimiser's step size."""
     hidden: int = 128
     """Units of the recurrent cell."""
-    recurrence: Literal["auto", "fused", "scan"] = "auto"
-    """How the recurrence is computed: by `lstm_scan`, for the LSTM, or by nn.scan over the cell, which defines it."""
-    memory_health: bool = False
+    recurrence: Literal["auto", "fused", "scan"] = field(default="auto", metadata=FREE | AGREED)
+    """How the recurrence is computed: by nn.scan over the cell, or, for the LSTM only, by the faster `lstm_scan`."""
+    memory_health: bool = field(default=False, metadata=FREE | AGREED)
     """Log how far back gradients reach, how many gates are saturated and how long the cell remembers."""
-    log_every: int = 10
+    log_every: int = field(default=10, metadata=FREE | AGREED)
     """Steps between two log lines."""
     eval_every: int = 500
     """Steps between two evaluations on the validation set; the last step is always evaluated."""
-    checkpoint_every: int = 500
+    checkpoint_every: int = field(default=500, metadata=FREE | AGREED)
     """Steps between two checkpoints; evaluated steps and the last step are always saved."""
-    run_dir: Path | None = None
+    run_dir: Path | None = field(default=None, metadata=FREE)
     """Folder of this run; by default a new one, runs/<experiment>/<UTC time>-seed<seed>, or -seeds<first>-<last>."""
-    resume: bool = False
+    resume: bool = field(default=False, metadata=FREE | AGREED)
     """Continue the run in --run-dir, or the experiment's latest run, from its last good checkpoint."""
-    reset_optimizer: bool = False
-    """With --resume: keep weights and step, and start the optimiser anew, with its present settings; once for these."""
-    from_checkpoint: Path | None = None
-    """Folder of a run of the same model, from whose last weights, not their average, a new run starts."""
-    on_nonfinite: Literal["halt", "skip"] = "halt"
-    """When loss, gradient or weights are not finite: end the run, or skip the step; more than ten in a row end it."""
-    strict_compile: bool = False
+    reset_optimizer: bool = field(default=False, metadata=FREE | AGREED)
+    """With --resume: keep weights and step, and start the optimiser anew. A restarted job does not do it again."""
+    accept_changed_code: bool = field(default=False, metadata=FREE | AGREED)
+    """With --resume: go on although the source of the model, the optimiser or the script has changed."""
+    from_checkpoint: Path | None = field(default=None, metadata=FREE)
+    """Folder of a run of the same model. The new run starts from its last weights, not from their average."""
+    on_nonfinite: Literal["halt", "skip"] = field(default="halt", metadata=OPTIMIZER)
+    """If loss, gradient or weights are not finite: end the run, or skip the step; more than ten in a row end it."""
+    strict_compile: bool = field(default=False, metadata=FREE | AGREED)
     """End the run if anything is compiled after its first steps."""
-    profile: bool = False
-    """Write a trace of some steps, for TensorBoard or Perfetto, to the run's folder."""
-    distributed: bool = False
-    """This is one of several processes, which find each other under SLURM, Open MPI or Kubernetes."""
-    coordinator: str | None = None
-    """host:port of the first process, where --distributed can't find it out."""
-    num_processes: int | None = None
-    """How many processes there are, with --coordinator."""
-    process_id: int | None = None
-    """Which of them this is, from 0, with --coordinator."""
-    peer_timeout: int = 100
-    """Seconds that processes of --distributed wait for each other, at the start and when one falls silent."""
+    profile: bool = field(default=False, metadata=FREE | AGREED)
+    """Write a trace of some steps to the run's folder, for TensorBoard or Perfetto."""
+    distributed: bool = field(default=False, metadata=FREE)
+    """This is one of several processes. Under SLURM, Open MPI or Kubernetes they find each other."""
+    coordinator: str | None = field(default=None, metadata=FREE)
+    """host:port of the first process, if --distributed can't find it."""
+    num_processes: int | None = field(default=None, metadata=FREE)
+    """Number of processes; given with --coordinator."""
+    process_id: int | None = field(default=None, metadata=FREE)
+    """Number of this process, from 0; given with --coordinator."""
+    peer_timeout: int = field(default=100, metadata=FREE)
+    """Seconds that processes of --distributed wait for each other, at the start and when one stops answering."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -135,8 +130,12 @@ class RunConfig(StartConfig, DataConfig):
                 raise UserError(f"{flag(name)} is {getattr(self, name)}; it must be from 1 to {2**31 - 1}.")
         if not 2.0**-126 <= self.learning_rate < 2.0**128:  # what float32 holds in full; false for nan
             raise UserError(f"--learning-rate is {self.learning_rate}; it must be a number from 1.2e-38 to 3.4e38.")
-        if self.reset_optimizer and not self.resume:
-            raise UserError("--reset-optimizer is given without --resume; a new run starts its optimiser anew anyway.")
+        if min(self.log_every, self.steps) * self.batch_size >= 2**31:
+            both = f"--log-every is {self.log_every} and --batch-size is {self.batch_size}"
+            raise UserError(f"{both}; there must be fewer than {2**31} examples between two log lines.")
+        for name in ("reset_optimizer", "accept_changed_code"):
+            if getattr(self, name) and not self.resume:
+                raise UserError(f"{flag(name)} is given without --resume; it says how a run is resumed.")
         self._check_processes()
 
     @property
@@ -147,67 +146,65 @@ class RunConfig(StartConfig, DataConfig):
     def _check_processes(self) -> None:
         given = [self.coordinator is not None, self.num_processes is not None, self.process_id is not None]
         if any(given) and not (self.distributed and all(given)):
-            raise UserError(
-                "--coordinator, --num-processes and --process-id are given together, and with --distributed."
-            )
+            raise UserError("--coordinator, --num-processes and --process-id need each other and --distributed.")
         if self.coordinator is not None:
             port = re.fullmatch(r"[!-~]+:([0-9]{1,5})", self.coordinator)
             if not port or not 1 <= int(port[1]) < 2**16:
                 raise UserError(f"--coordinator is {self.coordinator}; it must be host:port of the first process.")
         if self.num_processes is not None and not 0 <= (self.process_id or 0) < self.num_processes < 2**31:
-            raise UserError(
-                f"--process-id is {self.process_id} of --num-processes {self.num_processes}; "
-                f"it must be 0 or more, and less than their number, which is less than {2**31}."
-            )
+            of = f"--process-id is {self.process_id} of --num-processes {self.num_processes}"
+            raise UserError(f"{of}; it must be from 0 to less than their number, which must be less than {2**31}.")
 
 
-# Fields that say where and how a run is computed and how often it reports, not what: a resumed run may change them.
-FREE_ON_RESUME = frozenset(
-    {"steps", "log_every", "checkpoint_every", "data_dir", "local_files", "run_dir", "resume", "compilation_cache"}
-    | {"reset_optimizer", "from_checkpoint", "strict_compile", "recurrence", "memory_health", "profile", "devices"}
-    | {"distributed", "coordinator", "num_processes", "process_id", "peer_timeout"}
-)
+def free_on_resume(name: str) -> bool:
+    """Whether a resumed run may change a field; one that only an experiment's config has must stay as it was."""
+    return _rule(name, "free")
 
 
-def flag(field: str) -> str:
+def of_the_optimizer(name: str) -> bool:
+    """Whether a field says how weights are updated; with --reset-optimizer, a resumed run may change it."""
+    return _rule(name, "optimizer")
+
+
+def agreed_by_processes(config: RunConfig) -> dict[str, Any]:
+    """The fields that a resumed run may change, but in which all processes of a run must agree."""
+    names = [rule.name for rule in dataclasses.fields(RunConfig)]
+    return {name: getattr(config, name) for name in names if _rule(name, "agreed")}
+
+
+def _rule(name: str, key: str) -> bool:
+    # A field that an experiment redefines, to set its default, has lost its metadata; RunConfig's own has them.
+    return any(rule.name == name and key in rule.metadata for rule in dataclasses.fields(RunConfig))
+
+
+def flag(name: str) -> str:
     """The command-line flag of a config field: `batch_size` -> `--batch-size`."""
-    return "--" + field.replace("_", "-")
+    return "--" + name.replace("_", "-")
 
 
 @contextlib.contextmanager
 def naming_flags(config: object) -> Iterator[None]:
-    """Turn a ValueError about a value into a UserError about the flag that gave the value.
+    """Turn a ValueError about an argument into a UserError about the flag of the same name.
 
-    Models, data, tasks and training know no flags: their messages begin with the name of an argument, or have its
-    name in them where it is of several words. Where the config has a field of that name, the flag takes its place.
+    The messages of models, data, tasks and training begin with the argument's name. A name of several words is
+    replaced anywhere in the message.
 
     Example:
       >>> with naming_flags(DataConfig()):
       ...     raise ValueError("local_files is x; it must be a folder.")
       Traceback (most recent call last):
       rowlstm_jax.errors.UserError: --local-files is x; it must be a folder.
-
-    Args:
-      config: whose fields are flags.
-
-    Raises:
-      UserError: the block raised a ValueError.
     """
     try:
         yield
     except ValueError as error:
-        names = [name for name in vars(config) if "_" in name]
-        first = [f"^{name}" for name in vars(config)]
-        pattern = rf"(?<![\w-])({'|'.join([*names, *first])})(?![\w-])"
+        names = [name if "_" in name else f"^{name}" for name in vars(config)]
+        pattern = rf"(?<![\w/.-])({'|'.join(names)})(?![\w/-])"
         raise UserError(re.sub(pattern, lambda found: flag(found[0]), str(error))) from error
 
 
 def absolute(path: Path) -> Path:
-    """The path from the root, ~ and links resolved.
-
-    Raises:
-      UserError: it names a user who has no home here, or no path at all.
-    """
+    """The path from the root, ~ and links resolved; raises a UserError if that can't be done."""
     try:
         path = path.expanduser()
     except RuntimeError as error:
@@ -234,11 +231,7 @@ def _check_path(name: str, path: Path, is_folder: bool) -> None:
 
 
 def require_writable(name: str, path: Path, suffix: str = "") -> None:
-    """Refuse a file that can't be written, before any work is done for it.
-
-    Raises:
-      UserError: it is a folder, its folder is not there or can't be written to, or its name ends otherwise.
-    """
+    """Raise a UserError if a file can't be written or its name does not end with `suffix`."""
     file = absolute(path)
     if file.is_dir() or not os.access(file.parent, os.W_OK) or not file.name.endswith(suffix):
         kind = f"a {suffix}" if suffix else "a file"

@@ -1,10 +1,17 @@
 """The three errors that end a run with one sentence. Standard library only."""
 
+import sys
+from types import TracebackType
+
 
 class UserError(Exception):
     """A mistake of the user, or a fault of their machine: one sentence that says what was wrong and what to do."""
 
     status = 2
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows instead of a traceback."""
+        return [f"error: {self}"]
 
 
 class NonFiniteError(UserError):
@@ -13,9 +20,46 @@ class NonFiniteError(UserError):
     status = 1
 
 
-class InterruptedRun(Exception):  # noqa: N818, it is no error
-    """A signal ended the run between two steps, after its state was saved; the message says how to go on."""
+class InterruptedRun(BaseException):
+    """A signal ended the run between two steps, after its state was saved; the message says how to go on.
+
+    Like KeyboardInterrupt it is no `Exception`, so that a loop over runs that handles errors stops too.
+    """
 
     def __init__(self, message: str, signum: int):
-        super().__init__(message)
+        super().__init__(message, signum)
         self.signum = signum
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows instead of a traceback."""
+        return [str(self)]
+
+
+def ending(error: BaseException) -> tuple[str, int] | None:
+    """The sentence and the exit status with which a program ends after one of these errors; None for any other."""
+    if isinstance(error, UserError):
+        return f"error: {error}", error.status
+    if isinstance(error, InterruptedRun):
+        return str(error), 128 + error.signum
+    return None
+
+
+def end_with_a_sentence() -> None:
+    """Let a script in which one of these errors is not caught end as the command line does, without a traceback."""
+    previous = sys.excepthook
+    if getattr(previous, "of_rowlstm_jax", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        known = ending(error)
+        if known is None:
+            previous(kind, error, traceback)
+            return
+        print(known[0], file=sys.stderr)
+        sys.exit(known[1])
+
+    hook.of_rowlstm_jax = True  # pyright: ignore[reportFunctionMemberAccess]
+    sys.excepthook = hook

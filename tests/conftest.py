@@ -12,7 +12,6 @@ import pytest
 
 from rowlstm_jax.config import RunConfig
 from rowlstm_jax.data import Examples, ImageDataset, Sealed, Splits, load
-from rowlstm_jax.errors import UserError
 from rowlstm_jax.models.cells import BasicLSTMCell
 from rowlstm_jax.models.classifier import SequenceClassifier
 from rowlstm_jax.runs.run import Run
@@ -22,7 +21,8 @@ from rowlstm_jax.training.recipe import Recipe
 PROTOCOL = Protocol(name="tiny", dataset="mnist", validation_examples=13, order="rows")
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_num_cpu_devices", 4)  # set before JAX starts; most tests use the first only
+jax.config.update("jax_num_cpu_devices", 4)  # most tests use the first only
+jax.devices()  # starts JAX, before a run would choose other devices
 # A suite started in the background ignores Ctrl-C, and so would the scripts that it starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -57,7 +57,7 @@ def mnist() -> ImageDataset:
     """Where scripts find it too; prepared on first use."""
     try:
         return load("mnist")
-    except UserError as error:
+    except ValueError as error:
         pytest.skip(f"MNIST is not here and cannot be had: {error}")
 
 

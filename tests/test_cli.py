@@ -64,7 +64,7 @@ def test_help_explains_every_flag_and_shows_the_experiments_defaults(command):
         (["--steps", "many"], "Error parsing --steps: invalid literal"),
         (["--resume"], "There is no run to resume in"),
         (["--run-dir", "/proc/run"], "The run folder /proc/run can't be used"),
-        (["--local-files", "nowhere"], "nowhere is not a folder; it must hold mnist/"),
+        (["--local-files", "nowhere"], "nowhere, which is not a folder; it must hold mnist/"),
     ],
 )
 def test_a_users_mistake_is_one_sentence_and_status_2(command, offline, flags, message, tmp_path):
@@ -79,7 +79,7 @@ def test_without_any_source_of_data_the_files_to_fetch_are_named(command, offlin
     status, _, err = command("--run-dir", "run")
     assert status == 2
     assert "mnist cannot be had from here" in err
-    assert "pass --local-files" in err
+    assert "pass --local-files=" in err
     assert "train-images-idx3-ubyte.gz  9,912,422 bytes  SHA-256 440fcabf" in err
     assert not (tmp_path / "run").exists()
 

@@ -1,9 +1,22 @@
+import dataclasses
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from rowlstm_jax.config import RunConfig, absolute, differences, flag
+from rowlstm_jax.config import (
+    RunConfig,
+    absolute,
+    agreed_by_processes,
+    differences,
+    flag,
+    free_on_resume,
+    naming_flags,
+    of_the_optimizer,
+    require_writable,
+)
 from rowlstm_jax.errors import UserError
 
 RANGES = {
@@ -68,8 +81,8 @@ def test_differences_show_both_values_and_what_is_absent():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"coordinator": "host:1"}, "are given together"),
-        ({"distributed": True, "num_processes": 2}, "are given together"),
+        ({"coordinator": "host:1"}, "need each other and --distributed"),
+        ({"distributed": True, "num_processes": 2}, "need each other and --distributed"),
         ({"coordinator": "host", "num_processes": 2, "process_id": 0}, "--coordinator is host; it must be host:port"),
         (
             {"coordinator": "host:0", "num_processes": 2, "process_id": 0},
@@ -77,7 +90,10 @@ def test_differences_show_both_values_and_what_is_absent():
         ),
         ({"coordinator": "host:65536", "num_processes": 2, "process_id": 0}, "it must be host:port"),
         ({"coordinator": "host:٣", "num_processes": 2, "process_id": 0}, "it must be host:port"),
-        ({"coordinator": "host:1", "num_processes": 2**31, "process_id": 2}, "less than their number, which is less"),
+        (
+            {"coordinator": "host:1", "num_processes": 2**31, "process_id": 2},
+            "their number, which must be less than",
+        ),
         ({"coordinator": "host:1", "num_processes": 2, "process_id": 2}, "--process-id is 2 of --num-processes 2"),
         ({"coordinator": "host:1", "num_processes": 2, "process_id": -1}, "--process-id is -1 of --num-processes 2"),
     ],
@@ -90,3 +106,79 @@ def test_flags_of_several_processes_are_checked_together(flags, message):
 def test_processes_may_find_each_other_or_be_named():
     RunConfig(distributed=True)
     RunConfig(distributed=True, coordinator="10.0.0.1:1234", num_processes=2, process_id=1)
+
+
+AGREED = {"steps", "log_every", "checkpoint_every", "devices", "resume", "reset_optimizer", "accept_changed_code"}
+AGREED |= {"strict_compile", "profile", "recurrence", "memory_health"}
+FREE = AGREED | {"data_dir", "local_files", "compilation_cache", "run_dir", "from_checkpoint"}
+FREE |= {"distributed", "coordinator", "num_processes", "process_id", "peer_timeout"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(RunConfig):
+    """An experiment's: it redefines fields, which loses their metadata, and adds one."""
+
+    steps: int = 999
+    learning_rate: float = 0.5
+    warmup: int = 3
+    """Steps of the warm-up."""
+
+
+def test_what_a_resumed_run_may_change():
+    names = [field.name for field in dataclasses.fields(Config)]
+    assert {name for name in names if free_on_resume(name)} == FREE
+    assert {name for name in names if of_the_optimizer(name)} == {"learning_rate", "on_nonfinite"}
+    agreed = agreed_by_processes(Config(log_every=7))
+    assert agreed.keys() == AGREED
+    assert (agreed["steps"], agreed["log_every"]) == (999, 7)
+
+
+@pytest.mark.parametrize("name", ["reset_optimizer", "accept_changed_code"])
+def test_flags_of_resuming_need_resume(name):
+    RunConfig(**{name: True}, resume=True)
+    with pytest.raises(UserError, match=f"^{flag(name)} is given without --resume"):
+        RunConfig(**{name: True})
+
+
+def test_examples_between_log_lines_are_counted_in_32_bits():
+    RunConfig(log_every=2**31 - 1, steps=2**15, batch_size=2**16 - 1)
+    RunConfig(log_every=2**15, steps=2**31 - 1, batch_size=2**16 - 1)
+    for fields in ({"log_every": 2**15}, {"steps": 2**15, "log_every": 2**31 - 1}):
+        with pytest.raises(UserError, match=r"^--log-every is .* and --batch-size is 65536; .* fewer than 2147483648"):
+            RunConfig(**{"steps": 2**31 - 1, "batch_size": 2**16} | fields)
+
+
+def test_a_message_about_an_argument_names_its_flag():
+    for message, named in (
+        ("steps is 0; it must be 1 or more, not steps.", "--steps is 0; it must be 1 or more, not steps."),
+        ("It needs batch_size of 1.", "It needs --batch-size of 1."),
+        ("my_steps is 0.", "my_steps is 0."),
+    ):
+        with pytest.raises(UserError) as error, naming_flags(Config()):
+            raise ValueError(message)
+        assert str(error.value) == named
+
+
+def test_files_that_cannot_be_written_are_refused(tmp_path):
+    require_writable("--output", tmp_path / "a.png", ".png")
+    for path in (tmp_path / "a.pdf", tmp_path, tmp_path / "missing" / "a.png"):
+        with pytest.raises(UserError, match=r"^--output is .*; it must name a .png in a folder"):
+            require_writable("--output", path, ".png")
+
+
+def test_help_shows_each_flag_with_its_text_and_its_default():
+    """tyro reads the docstrings of fields from the source, also of those that have metadata."""
+    code = "from tests.test_config import Config\nimport tyro\ntyro.cli(Config, args=['--help'])"
+    command, root = [sys.executable, "-c", code], Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=root, env={"COLUMNS": "300"}, capture_output=True, text=True, check=False)
+    shown = " ".join(done.stdout.split())
+    for field in dataclasses.fields(RunConfig):
+        assert flag(field.name) in shown
+    for words in (
+        "Training steps in all. A resumed run may ask for more",
+        "Steps of the warm-up. (default: 3)",
+        "(default: 999)",
+        "the source of the model, the optimiser or the script has changed. (default: False)",
+        "Devices of this process",
+    ):
+        assert words in shown, done.stdout

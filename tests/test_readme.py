@@ -1,38 +1,53 @@
-"""README.md says what is true: its commands run, its figures are those of the stored runs, its map is complete."""
+"""Every README says what is true: commands and code run, figures are those of stored runs, links lead somewhere."""
 
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import tyro
 
-from experiments import mnist_rows, results_table
-from experiments.benchmarks.machine import QUIET
+from experiments import results_table
+from rowlstm_jax import PROTOCOLS
 from rowlstm_jax.errors import UserError
-from rowlstm_jax.tasks import protocol as protocols
 
 ROOT = Path(__file__).parents[1]
-# The columns of the table of speeds: B, T, F, H.
-MEASUREMENTS = {
-    "base": (100, 28, 28, 128),
-    "b512": (512, 28, 28, 128),
-    "h512": (100, 28, 28, 512),
-    "t784": (100, 784, 1, 128),
-}
 README = (ROOT / "README.md").read_text()
+PAGES = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *ROOT.glob("experiments/**/README.md"),
+        *ROOT.glob("rowlstm_jax/*/README.md"),
+    ]
+)
+INNER = [page for page in PAGES if page.parent != ROOT]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
-def test_the_two_commands_are_those_that_the_check_runs():
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
+
+
+def run(arguments: list[str], folder: Path) -> None:
+    """Run Python in a folder in which a newcomer could be, with the runs that earlier commands made."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{arguments}: {done.stderr}"
+
+
+def test_the_readme_is_short_and_its_two_commands_are_those_that_the_check_runs():
     """They install and test, so they run in .ci/run and not here."""
-    first, second = blocks("sh")[:2]
+    assert README.count("\n") <= 160
+    first, second = blocks(ROOT / "README.md", "sh")
     assert first.endswith(".venv/bin/python -m experiments.mnist_rows --seed 0\n")
     assert second == ".venv/bin/python -m pytest -n 2\n"
     for marker, command in (("first-command", first), ("second-command", second)):
@@ -41,59 +56,55 @@ def test_the_two_commands_are_those_that_the_check_runs():
         assert shown == command
 
 
-def test_every_fault_in_the_table_has_tests_that_exist_and_that_the_check_runs():
-    table = (
-        (ROOT / "CONTRIBUTING.md").read_text().partition("<!-- faults -->")[2].partition("<!-- end of faults -->")[0]
-    )
-    rows = [line for line in table.splitlines() if line.startswith("| ")][2:]
-    assert len(rows) > 20
-    for row in rows:
-        tests = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
-        assert tests, row
-        for file, name in tests:
-            assert re.search(rf"^def {name}\(", (ROOT / "tests" / file).read_text(), re.M), f"{file}::{name}"
+@pytest.mark.slow
+@pytest.mark.parametrize("page", INNER, ids=name_of)
+def test_the_commands_of_a_page_run_one_after_the_other(page, tmp_path):
+    """Those of several processes need other machines; test_processes.py runs their like."""
+    for line in "".join(blocks(page, "sh")).splitlines():
+        if "--distributed" not in line and not line.startswith((".venv/bin/pip", "source")):
+            program, *arguments = shlex.split(line, comments=True)
+            assert program == "python", line
+            run(arguments, tmp_path)
+
+
+def commands() -> list[str]:
+    """Every command of every page, in blocks and in sentences."""
+    found = [
+        command for page in PAGES for command in re.findall(r"python (-m experiments\.[^`\n#]*)", page.read_text())
+    ]
+    return sorted({command.strip() for command in found})
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_flag_that_a_page_names_is_there(command):
+    if "<" in command:
+        pytest.skip("it stands for several commands")
+    _, module, *arguments = shlex.split(command)
+    if "--help" not in arguments:
+        tyro.cli(import_module(module).Config, args=arguments)
 
 
 @pytest.mark.slow
-def test_every_other_command_runs(tmp_path):
-    commands = "".join(blocks("sh")[2:4])
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    for line in commands.splitlines():
-        program, *arguments = line.split()
-        assert program == "python"
-        subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, check=True, capture_output=True)
-    summary = json.loads((tmp_path / "runs" / "mnist_rows" / "latest" / "summary.json").read_text())
-    assert summary["steps"] == 40
-
-
-def test_the_flags_of_several_processes_are_flags():
-    """What starts them is not here; test_experiments.py starts two with the flags of the last two lines."""
-    (distributed,) = blocks("sh")[4:]
-    lines = distributed.splitlines()
-    assert len(lines) == 5
-    for line in lines:
-        flags = line.partition("#")[0].split("python -m experiments.mnist_rows ")[1].split()
-        assert tyro.cli(mnist_rows.Config, args=flags).distributed
+@pytest.mark.parametrize("page", INNER, ids=name_of)
+def test_the_code_of_a_page_runs(page, tmp_path):
+    for number, code in enumerate(blocks(page, "python")):
+        run(["-c", code], tmp_path)
+        assert code.strip(), number
 
 
 @pytest.mark.slow
-def test_a_cell_and_an_order_of_ones_own_are_compared_in_under_15_lines(tmp_path):
-    own = blocks("python")[0]
-    assert sum(bool(line.strip()) for line in own.splitlines()) < 15
+def test_a_cell_and_an_order_of_ones_own_are_compared_in_ten_lines_twice(tmp_path):
+    own, load = blocks(ROOT / "README.md", "python")
+    assert sum(bool(line.strip()) for line in own.splitlines()) <= 10
     program = own.replace("num_seeds=5", "num_seeds=5, steps=5, hidden=8")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, capture_output=True)
-    assert (tmp_path / "comparison.png").exists()
-    summaries = [json.loads((tmp_path / "runs/up" / cell / "summary.json").read_text()) for cell in ("lstm", "mine")]
-    assert [len(summary["test_accuracy"]["values"]) for summary in summaries] == [5, 5]
-
-
-def test_the_code_runs():
-    recipe, model = blocks("python")[1:]
-    exec(recipe, {})
-    names: dict = {}
-    exec(model, names)
-    assert names["logits"].shape == (5, 10)
+    assert program != own
+    for _ in range(2):
+        run(["-c", program], tmp_path)
+    folders = [folder for folder in (tmp_path / "runs" / "mnist_rows").iterdir() if not folder.is_symlink()]
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
+    assert [len(summary["test_accuracy"]["values"]) for summary in summaries] == 4 * [5]
+    run(["-m", "experiments.mnist_rows", "--steps", "5", "--hidden", "8"], tmp_path)
+    run(["-c", load], tmp_path)
 
 
 def test_the_table_of_results_is_that_of_the_stored_summaries():
@@ -102,11 +113,18 @@ def test_the_table_of_results_is_that_of_the_stored_summaries():
     assert stored.count("\n") >= 5
     first = json.loads((ROOT / "experiments/results/mnist_rows.json").read_text())
     assert (first["seeds"], first["steps"], first["num_params"]) == ([0, 1, 2, 3, 4], 999, 81_674)
-    assert first["protocol"]["sha256"] == protocols.PROTOCOLS["notebook"].sha256()
-    share = first["timing"]["share_of_loop_in_steps"]
-    assert f"{100 * share:.0f} % of the time between the first step and the last is" in README
+    assert first["protocol"]["sha256"] == PROTOCOLS["notebook"].sha256()
     on_128 = first["test_accuracy_first_128"]
     assert f"`mnist_rows` has {100 * on_128['mean']:.2f} ± {100 * on_128['std']:.2f} %" in README
+
+
+def test_the_other_figures_of_the_readmes_are_those_of_the_stored_measurements():
+    base = json.loads((ROOT / "experiments/results/train_step/base.json").read_text())["rows"]
+    (ours,) = [row for row in base if row["name"] == "rowlstm_jax"]
+    assert f"takes {ours['ratio_to_torch']:.2f} of the time of PyTorch's `nn.LSTM`" in README
+    seeds = json.loads((ROOT / "experiments/results/seeds/mnist_rows.json").read_text())["rows"][0]
+    page = (ROOT / "rowlstm_jax/parallel/README.md").read_text()
+    assert f"8 seeds in one program take {seeds['run_ratio']:.2f} of the time of 8 runs" in page
 
 
 def test_no_stored_run_opened_the_test_set_twice():
@@ -115,42 +133,35 @@ def test_no_stored_run_opened_the_test_set_twice():
         assert not path.exists() or len(json.loads(path.read_text())["test_openings"]) == 1, experiment
 
 
-def test_the_speeds_are_those_of_the_stored_measurements():
-    measured = [json.loads((ROOT / f"experiments/results/train_step/{name}.json").read_text()) for name in MEASUREMENTS]
-    assert all(measurement["machine"]["used_by_others"] <= QUIET for measurement in measured)
-    settings = [measurement["settings"] for measurement in measured]
-    sizes = [(s["batch_size"], s["time_steps"], s["features"], s["hidden"], s["dtype"]) for s in settings]
-    assert sizes == [(*size, "float32") for size in MEASUREMENTS.values()]
-    for position, row in enumerate(measured[0]["rows"]):
-        rows = [measurement["rows"][position] for measurement in measured]
-        assert {other["name"] for other in rows} == {row["name"]}
-        if row["median_ms"] is not None:
-            cells = [f"{other['median_ms']:.3g} ({other['ratio_to_torch']:.2f})" for other in rows]
-            assert re.search(rf"^\| .*`{row['name']}`.* \| {re.escape(' | '.join(cells))} \|$", README, re.M), cells
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_leads_somewhere(page):
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        target, _, heading = link.partition("#")
+        if not link.startswith("https://"):
+            assert (page.parent / target).exists(), link
+            if heading:
+                assert f"# {heading}\n" in (page.parent / target).read_text().lower(), link
 
 
-def test_the_other_figures_are_those_of_the_stored_measurements():
-    startup = json.loads((ROOT / "experiments/results/startup/mnist_rows.json").read_text())
-    (first,) = [row for row in startup["rows"] if row["name"] == "first step logged"]
-    assert f"times a start by phase: {first['warm']:.2f} s" in README
-    assert f"logged, {first['cold']:.2f} s if nothing has been compiled yet" in README
-    seeds = json.loads((ROOT / "experiments/results/seeds/mnist_rows.json").read_text())
-    together, alone = seeds["rows"]
-    assert seeds["machine"]["used_by_others"] <= QUIET
-    assert f"take {together['run_ratio']:.2f} of the time of 8 runs one after the other" in README
-    assert f"({together['run_s']:.1f} s\nagainst {alone['run_s']:.1f} s)" in README
-    assert f"their training steps alone take {together['step_ratio']:.2f}," in README
-    assert together["run_ratio"] <= 0.95
-    bfloat16 = json.loads((ROOT / "experiments/results/train_step/bfloat16.json").read_text())["rows"]
-    times = {row["name"]: row["median_ms"] for row in bfloat16}
-    assert f"torch is faster: {times['torch']:.2f} ms against {times['rowlstm_jax']:.2f}" in README
+def test_each_floor_has_a_page_and_a_row_in_the_readme_and_each_page_names_its_files():
+    for floor in sorted(path.parent for path in ROOT.glob("rowlstm_jax/*/__init__.py")):
+        relative = floor.relative_to(ROOT)
+        assert f"[{relative}]({relative}/README.md)" in README
+        page = (floor / "README.md").read_text()
+        for path in floor.glob("[a-z]*.py"):
+            assert path.name in page, path
 
 
-def test_the_map_names_every_module_and_every_link_leads_somewhere():
-    for path in (ROOT / "rowlstm_jax").glob("[a-z]*.py"):
-        assert re.search(rf"^      {path.name} ", README, re.M), path.name
-    for link in re.findall(r"\]\(([^)]+)\)", README):
-        assert link.startswith("https://") or (ROOT / link.partition("#")[0]).exists(), link
+def test_every_fault_in_the_table_has_tests_that_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = text.partition("<!-- faults -->")[2].partition("<!-- end of faults -->")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 20
+    for row in rows:
+        tests = re.findall(r"`([\w/]+\.py)::(test_\w+)`", row)
+        assert tests, row
+        for file, name in tests:
+            assert re.search(rf"^def {name}\(", (ROOT / "tests" / file).read_text(), re.M), f"{file}::{name}"
 
 
 def test_a_table_that_is_not_what_it_says_is_not_written(tmp_path):

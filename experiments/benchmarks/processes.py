@@ -1,4 +1,4 @@
-"""Experiments as processes, as a user starts them."""
+"""`experiments.mnist_rows` as a process of its own, as a user starts it."""
 
 import subprocess
 import sys
@@ -9,40 +9,38 @@ from typing import IO
 
 from rowlstm_jax.errors import UserError
 
-
-def start(module: str, flags: Mapping[str, object], output: IO[str]) -> subprocess.Popen[bytes]:
-    """Start `python -m module`, which prints to a file at once; a flag whose value is True stands alone."""
-    words = [str(word) for name, value in flags.items() for word in (f"--{name}", value) if word is not True]
-    return subprocess.Popen([sys.executable, "-u", "-m", module, *words], stdout=output, stderr=output)
+MODULE = "experiments.mnist_rows"
 
 
-def seconds(
-    module: str, flags: Mapping[str, object], output: Path, watch: Callable[[], object] = lambda: None
-) -> float:
-    """Run `python -m module` to its end, and say how long that took.
+def start(flags: Mapping[str, object], output: IO[str]) -> subprocess.Popen[bytes]:
+    """Start the experiment; what it prints goes to a file at once.
 
-    Args:
-      module: of an experiment.
-      flags: its flags, by name without dashes.
-      output: file for what it prints.
-      watch: called every few milliseconds, and at the end.
+    `flags` maps names without dashes to values: True is a flag without a value, None leaves a flag out.
+    """
+    given = {f"--{name}": value for name, value in flags.items() if value is not None}
+    words = [str(word) for pair in given.items() for word in pair if word is not True]
+    return subprocess.Popen([sys.executable, "-u", "-m", MODULE, *words], stdout=output, stderr=output)
+
+
+def seconds(flags: Mapping[str, object], output: Path, watch: Callable[[], object] = lambda: None) -> float:
+    """Run the experiment to its end; returns the seconds that it took. `watch` is called every few milliseconds.
 
     Raises:
       UserError: it failed; the message ends with the last line it printed.
     """
     with output.open("w+") as file:
         began = time.perf_counter()
-        process = start(module, flags, file)
+        process = start(flags, file)
         while process.poll() is None:
             watch()
             time.sleep(0.005)
         elapsed = time.perf_counter() - began
         watch()
     if process.returncode:
-        raise UserError(f"{module} could not be timed: {last_line(output)}")
+        raise UserError(f"{MODULE} could not be timed: {last_line(output)}")
     return elapsed
 
 
 def last_line(output: Path) -> str:
-    """The last line that a process has printed to a file."""
+    """The last line that the process has printed."""
     return ["nothing was printed", *output.read_text().strip().splitlines()][-1]

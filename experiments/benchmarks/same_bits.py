@@ -1,4 +1,4 @@
-"""Whether two runs ended in the same bits, and left nothing half written."""
+"""Whether two finished runs hold the same bits, and no temporary files."""
 
 from pathlib import Path
 
@@ -11,14 +11,14 @@ LOCKS = {".lock", ".owner", ".saved"}
 
 
 def require(run: Path, other: Path) -> int:
-    """Compare the folders of two finished runs, and say how many arrays were compared.
+    """Compare the folders of two finished runs; returns how many arrays were compared.
 
     Raises:
       UserError: they differ, or hold temporary files.
     """
     for folder in (run, other):
         if left := leftovers(folder):
-            raise UserError(f"{folder} belongs to a finished run, and still holds temporary files: {', '.join(left)}.")
+            raise UserError(f"{folder} is that of a finished run, and still holds temporary files: {', '.join(left)}.")
     found, expected = contents(run), contents(other)
     if different := [name for name in {**found, **expected} if found.get(name) != expected.get(name)]:
         raise UserError(f"{run} and {other} should hold the same bits, and differ in {', '.join(different)}.")
@@ -38,7 +38,7 @@ def contents(run: Path) -> dict[str, bytes]:
 
 
 def checkpoint_arrays(state: Path) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint as they lie in its files, whatever devices saved them."""
+    """The arrays of a checkpoint by name, as its files hold them, whatever devices saved them."""
     files = {"driver": "ocdbt", "base": f"file://{state}/"}
     keys = [key.decode() for key in tensorstore.KvStore.open(files).result().list().result()]
     names = [key.removesuffix("/.zarray") for key in keys if key.endswith("/.zarray")]
@@ -52,7 +52,7 @@ def last_step(run: Path) -> int:
 
 
 def half_saved(run: Path) -> list[Path]:
-    """What checkpoints, finished ones aside, are under way, or were when the run was killed."""
+    """The checkpoints that are being written, or were being written when the run was killed."""
     return [path for path in (run / "checkpoints").glob("*") if not path.name.isdigit()]
 
 

@@ -2,19 +2,18 @@
 
     python -m experiments.benchmarks.scaling --quick
 
-One size grows at a time, from B=128, T=28, F=28, H=128. A system whose step has come to last a second is not asked
-for the next size, so that the whole takes minutes: about 10 on two cores, 1 or 2 with --quick.
+One size grows at a time, from B=128, T=28, F=28, H=128. A system whose step takes a second is not measured at larger
+sizes. The whole takes about 10 minutes on two cores, and 1 or 2 with --quick.
 """
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
-from experiments.benchmarks import machine
-from experiments.benchmarks.comparison import compare
-from experiments.benchmarks.flags import BenchmarkConfig
+from experiments.benchmarks.harness import BenchmarkConfig, Measurement
+from experiments.benchmarks.peers import compare
 from experiments.benchmarks.problem import Dtype, make_problem
 from rowlstm_jax import cli
 from rowlstm_jax.analysis import plots
@@ -39,19 +38,21 @@ class Config(BenchmarkConfig):
     quick: bool = False
     """Two small sizes an axis, one round: to see that it works."""
     dtype: Dtype = "float32"
-    """Of the matrix products; weights and optimiser stay float32."""
+    """Type of the matrix products; weights and optimiser stay float32."""
     plot: Path = Path("scaling.png")
     """PNG to draw."""
 
+    BATCH_SIZE: ClassVar[int] = 32  # the smallest; the others are multiples of it
+
 
 def main(config: Config) -> None:
-    meanwhile = machine.Meanwhile()
+    measurement = Measurement(config)
     most = min(config.devices or jax.local_device_count(), BASE["batch_size"])
     counts = [count for count in range(1, most + 1) if BASE["batch_size"] % count == 0]
     axes = {**(QUICK_AXES if config.quick else AXES), "devices": (1, counts[-1]) if config.quick else counts}
     rows = [row for axis, values in axes.items() for row in measure(axis, sorted(set(values)), config)]
     plots.scaling(absolute(config.plot), rows)
-    machine.write(config, rows, meanwhile)
+    measurement.write(rows)
 
 
 def measure(axis: str, values: list[int], config: Config) -> list[dict[str, Any]]:

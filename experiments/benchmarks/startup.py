@@ -2,8 +2,8 @@
 
     python -m experiments.benchmarks.startup
 
-Cold starts find an empty folder of compiled programs; warm ones find what a cold one left. MNIST has been prepared
-before either. The phases are those of summary.json; `checkpoint` makes the first state and saves the last.
+A cold start finds an empty folder of compiled programs. A warm start finds what a cold one left there. MNIST has been
+prepared before both. The phases are those of summary.json; `checkpoint` makes the first state and saves the last.
 """
 
 import dataclasses
@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from experiments.benchmarks import machine, processes
-from experiments.benchmarks.flags import BenchmarkConfig
+from experiments.benchmarks import processes
+from experiments.benchmarks.harness import BenchmarkConfig, Measurement
 from rowlstm_jax import cli
 from rowlstm_jax.runs import console
 
@@ -31,7 +31,7 @@ class Config(BenchmarkConfig):
 
 
 def main(config: Config) -> None:
-    meanwhile = machine.Meanwhile()
+    measurement = Measurement(config)
     timings: dict[str, list[dict[str, float]]] = {"cold": [], "warm": []}
     for _ in range(config.repeats):
         with tempfile.TemporaryDirectory() as folder:
@@ -42,22 +42,21 @@ def main(config: Config) -> None:
         for phase in (*PHASES, FIRST_STEP, END)
     ]
     cells = [(row["name"], f"{row['cold']:.2f}", f"{row['warm']:.2f}") for row in rows]
-    console.show_table("Seconds of a start of experiments.mnist_rows", ("phase", "cold", "warm"), cells)
-    machine.write(config, rows, meanwhile)
+    console.show_table(f"Seconds of a start of {processes.MODULE}", ("phase", "cold", "warm"), cells)
+    measurement.write(rows)
 
 
 def start(folder: Path, kind: str, devices: int | None) -> dict[str, float]:
     """Run two steps of the experiment in a process of its own; seconds by phase, and of the whole."""
     run_dir, first_step = folder / kind, []
     flags = {"steps": 2, "log-every": 1, "run-dir": run_dir, "compilation-cache": folder / "compiled"}
-    flags |= {"devices": devices} if devices else {}
     metrics, began = run_dir / "metrics.jsonl", time.perf_counter()
 
     def watch() -> None:
         if not first_step and metrics.exists() and metrics.stat().st_size:
             first_step.append(time.perf_counter() - began)
 
-    end = processes.seconds("experiments.mnist_rows", flags, folder / "output", watch)
+    end = processes.seconds(flags | {"devices": devices}, folder / "output", watch)
     seconds = json.loads((run_dir / "summary.json").read_text())["timing"]["seconds"]
     return {**{phase: seconds.get(phase, 0.0) for phase in PHASES}, FIRST_STEP: first_step[0], END: end}
 

@@ -2,26 +2,16 @@
 
     python -m experiments.benchmarks.train_step
 
-A step is forward, backward and Adam, on one batch that stays on the device. Each system is first held against the
-equations: one that computes another loss, or learns otherwise, is named and not timed. The rest take turns, for the
-machine is never quiet, and the median over the rounds counts.
-
-Tried for `recurrence.lstm_scan` and given up (ms a step with B=50 on one core, T=F=28, H=128, unless said):
-- the input's product before the loop: forward, two devices, 4.3-4.8 against 3.1-3.6 (it writes and reads [T, B, 4 H]);
-- `lax.scan` instead of writing in place: 8.3 against 7.9, and under vmap 14.0 against 9.2 a seed;
-- the derivatives of the gates in the backward loop, from stored gates: 11.8 against 7.8; before that loop: 7.9;
-- arrays [4 H, B], or a product for each gate: forward loop 2.9-3.0 against 2.4;
-- jit's own sharding instead of shard_map: 22-24 against 13-14 (B=100, two devices; it gathers the gates' gradients);
-- XLA's vector width of 512, its threads or its scheduler off: 10.1-10.9, and 10.1 as it comes (B=100, two devices).
+A step is forward, backward and Adam, on one batch that stays on the device. The losses of each system are first
+compared with those of the reference. A system that disagrees is named and not timed. The others take turns, and the
+median over the rounds counts.
 """
 
 import dataclasses
 from typing import Any
 
-from experiments.benchmarks import machine
-from experiments.benchmarks.comparison import compare
-from experiments.benchmarks.flags import BenchmarkConfig
-from experiments.benchmarks.peers import PEERS
+from experiments.benchmarks.harness import BenchmarkConfig, Measurement
+from experiments.benchmarks.peers import PEERS, compare
 from experiments.benchmarks.problem import Dtype, make_problem
 from rowlstm_jax import cli
 from rowlstm_jax.errors import UserError
@@ -41,36 +31,35 @@ class Config(BenchmarkConfig):
     hidden: int = 128
     """H, units of the LSTM."""
     dtype: Dtype = "float32"
-    """Of the matrix products; weights and optimiser stay float32."""
+    """Type of the matrix products; weights and optimiser stay float32."""
     rounds: int = 15
     """Times that each system is timed, for about 0.3 s."""
-    peers: str = ",".join(PEERS)
-    """Systems to time, separated by commas."""
+    peers: tuple[str, ...] = tuple(PEERS)
+    """Systems to time."""
 
     def __post_init__(self):
         super().__post_init__()
-        if self.batch_size % (self.devices or 1):
-            raise UserError(f"--batch-size is {self.batch_size}; it must be a multiple of --devices, {self.devices}.")
-        if unknown := [name for name in self.peers.split(",") if name not in PEERS]:
-            raise UserError(f"--peers names {unknown[0]!r}; choose from {', '.join(PEERS)}.")
+        choices = f"choose one or more of {' '.join(PEERS)}"
+        if not self.peers:
+            raise UserError(f"--peers names nothing; {choices}.")
+        if unknown := [name for name in self.peers if name not in PEERS]:
+            raise UserError(f"--peers names {unknown[0]!r}; {choices}.")
 
 
 def main(config: Config) -> None:
-    meanwhile = machine.Meanwhile()
+    measurement = Measurement(config)
     problem = make_problem(config.batch_size, config.time_steps, config.features, config.hidden, config.dtype)
-    rows = compare(list(dict.fromkeys(config.peers.split(","))), problem, config.devices, config.rounds)
+    rows = compare(list(dict.fromkeys(config.peers)), problem, config.devices, config.rounds)
     sizes = f"B={config.batch_size}, T={config.time_steps}, F={config.features}, H={config.hidden}, {config.dtype}"
     header = ("system", "ms", "quartiles", "torch = 1", "note")
-    console.show_table(f"Milliseconds a training step: {sizes}", header, [_cells(row) for row in rows])
-    machine.write(config, rows, meanwhile)
+    cells = [(row["name"], *(_times(row) if row["median_ms"] else ("", "", "")), row["note"]) for row in rows]
+    console.show_table(f"Milliseconds a training step: {sizes}", header, cells)
+    measurement.write(rows)
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    if row["median_ms"] is None:
-        return row["name"], "", "", "", row["note"]
-    low, high = row["quartiles_ms"]
+def _times(row: dict[str, Any]) -> tuple[str, str, str]:
     ratio = f"{row['ratio_to_torch']:.2f}" if row["ratio_to_torch"] else ""
-    return row["name"], f"{row['median_ms']:.2f}", f"{low:.2f}-{high:.2f}", ratio, row["note"]
+    return f"{row['median_ms']:.2f}", "-".join(f"{quartile:.2f}" for quartile in row["quartiles_ms"]), ratio
 
 
 if __name__ == "__main__":

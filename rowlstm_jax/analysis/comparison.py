@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rowlstm_jax.analysis.results import Result
+from rowlstm_jax.analysis.results import Result, open_run
 from rowlstm_jax.analysis.statistics import (
     McNemar,
     OverExamples,
@@ -41,18 +41,27 @@ class Comparison:
     over_examples: OverExamples
     pairs: list[McNemar]
 
+    def show(self) -> None:
+        """Print the runs, the tests and what each of them speaks of."""
+        _show(self)
 
-def compare(first: Result, second: Result, differ_in: Sequence[str] = ()) -> Comparison:
+    def draw(self, path: Path) -> None:
+        """Draw the accuracies over seeds, and the examples on which the networks of a pair disagree, as a PNG."""
+        _draw(self, path)
+
+
+def compare(first: Result | Path | str, second: Result | Path | str, differ_in: Sequence[str] = ()) -> Comparison:
     """Test whether two runs differ, over seeds and over test examples.
 
     Args:
-      first: a run.
+      first: a run that `open_run` returned, or its folder.
       second: another, on the same test examples.
       differ_in: the fields of the protocol in which they may differ; order covers order_sha256.
 
     Raises:
       UserError: they are one run, or differ in the protocol otherwise or in the data.
     """
+    first, second = (run if isinstance(run, Result) else open_run(run) for run in (first, second))
     differing = require_comparable(first, second, differ_in)
     pairs = [mcnemar(a, b) for a, b in zip(first.correct, second.correct, strict=False)]
     over_seeds = compare_seeds(first.accuracies, second.accuracies)
@@ -96,8 +105,7 @@ def _name_fields(first: Result, second: Result, names: Sequence[str]) -> str:
     return ", ".join(f"{name} ({a.get(name, 'absent')} and {b.get(name, 'absent')})" for name in names)
 
 
-def show_comparison(comparison: Comparison) -> None:
-    """Print the runs, the tests and what each of them speaks of."""
+def _show(comparison: Comparison) -> None:
     runs = {"A": comparison.first, "B": comparison.second}
     for name, result in runs.items():
         print(f"{name}: {result.experiment}, {result.directory}")
@@ -161,8 +169,7 @@ def _points(difference: float, interval: tuple[float, float]) -> tuple[str, str]
     return f"{100 * difference:+.3f}", f"{100 * interval[0]:+.2f} to {100 * interval[1]:+.2f}"
 
 
-def draw_comparison(path: Path, comparison: Comparison) -> None:
-    """Draw the accuracies over seeds, and the examples on which the networks of a pair disagree."""
+def _draw(comparison: Comparison, path: Path) -> None:
     from rowlstm_jax.analysis import plots  # here, for mistakes need not wait for matplotlib
 
     runs, seeds, examples = (comparison.first, comparison.second), comparison.over_seeds, comparison.over_examples

@@ -7,12 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from rowlstm_jax.analysis import report
+from rowlstm_jax.analysis.report import finish
 from rowlstm_jax.config import RunConfig
 from rowlstm_jax.data import IMAGE_SHAPE
 from rowlstm_jax.errors import InterruptedRun, NonFiniteError, UserError
 from rowlstm_jax.models import forward_flops
-from rowlstm_jax.runs import Run, choose_directory, console, fit, name_latest, read_json, write_json, writing
+from rowlstm_jax.runs import (
+    Run,
+    RunFolder,
+    choose_directory,
+    console,
+    fit,
+    load_data,
+    name_latest,
+    read_json,
+    write_json,
+    writing,
+)
 from rowlstm_jax.tasks import order_index
 
 MakeRun = Callable[[RunConfig, str, str], Run]  # flags, cell, order
@@ -47,7 +58,10 @@ def train_grid(
         for order in orders:
             there = folder / f"{cell}-{order}"
             again = config.resume and (there / "config.json").exists()
-            run = make_run(RunConfig(**flags | {"run_dir": there, "resume": again}), cell, order)
+            own: dict[str, Any] = {"run_dir": there, "resume": again}
+            if not again:  # what only a resumed run may be given
+                own |= {"reset_optimizer": False, "accept_changed_code": False}
+            run = make_run(RunConfig(**flags | own), cell, order)
             try:
                 rows.append({"cell": cell, "order": order} | _found(run, cell))
             except InterruptedRun as stopped:
@@ -62,8 +76,8 @@ def train_grid(
 def _found(run: Run, cell: str) -> dict[str, Any]:
     """What a run came to, as JSON values; it is trained as far as its flags say, if that has not been done."""
     try:
-        with run:
-            row = _row(_summary(run))
+        with RunFolder(run) as folder:
+            row = _row(_summary(run, folder))
     except NonFiniteError as failure:
         print(f"{cell}: {failure}")
         row = {"accuracies": [], "num_params": None, "timing": {"ms_per_step": None}}
@@ -81,9 +95,9 @@ def _row(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {"accuracies": accuracies, "num_params": int(summary["num_params"]), "timing": timing}
 
 
-def _summary(run: Run) -> dict[str, Any]:
+def _summary(run: Run, folder: RunFolder) -> dict[str, Any]:
     """The summary of a run, stored or made."""
-    path = run.directory / "summary.json"
+    path = folder.path / "summary.json"
     if path.exists():
         remedy = "remove it, and the run is tested again"
         summary = read_json(path, remedy)
@@ -93,8 +107,8 @@ def _summary(run: Run) -> dict[str, Any]:
             raise UserError(f"{path} is no summary of a finished run ({error!r}); {remedy}.") from error
         if summary.get("steps") == run.config.steps:
             return summary
-    data = report.load_data(run)
-    return report.finish(run, fit(run, data), data)
+    data = load_data(run, folder)
+    return finish(run, fit(run, data, folder), data, folder)
 
 
 def show_grid(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,7 +1,8 @@
-"""What a run shows of itself: the data before training; results, pictures and summary.json after it."""
+"""The end of a run: its results on the test set, summary.json, and the pictures."""
 
+import importlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,44 +11,37 @@ from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
 from rowlstm_jax.analysis.statistics import summarize
-from rowlstm_jax.data import Examples, Splits, load, split
+from rowlstm_jax.data import Examples, Splits
 from rowlstm_jax.errors import NonFiniteError
 from rowlstm_jax.parallel import Evaluation, fetch, from_first_process, is_first_process
-from rowlstm_jax.runs import Fitted, Run, by_seed, console, environment, write_arrays, write_json, writing
+from rowlstm_jax.runs import (
+    Fitted,
+    Run,
+    RunFolder,
+    by_seed,
+    console,
+    environment,
+    git_state,
+    sample_indices,
+    write_arrays,
+    write_json,
+    writing,
+)
+from rowlstm_jax.tasks import PROTOCOLS
 
-PLOTS = "plots"
 FIRST = 128  # the notebook tests on so many images
-SAMPLES = (100, 101, 102)  # the test images that the notebook shows: a 6, a 0 and a 5 in MNIST
 
 
-def load_data(run: Run) -> Splits:
-    """Load and split the data that a run's protocol names; print their shapes and some samples with label vectors.
+def finish(run: Run, fitted: Fitted, data: Splits, folder: RunFolder, reference: str = "") -> dict[str, Any]:
+    """Evaluate on the test set, once; print the results, write weights, predictions and summary, draw the pictures.
 
-    Args:
-      run: an entered run.
-
-    Raises:
-      UserError: the data can't be had.
-    """
-    with run.phase("data"):
-        dataset = load(run.protocol.dataset, run.config.data_dir, run.config.local_files)
-        data = split(dataset, run.protocol.validation_examples)
-    console.show_splits(data)
-    for index, label in zip(SAMPLES, data.test.sample(SAMPLES).labels.tolist(), strict=True):
-        vector = (np.arange(len(data.class_names)) == label).astype(int).tolist()
-        tqdm.write(f"test sample {index}: class {data.class_names[label]}, label vector {vector}")
-    return data
-
-
-def finish(run: Run, fitted: Fitted, data: Splits, reference: str = "") -> dict[str, Any]:
-    """Evaluate on the test set, once: print the results, draw the pictures, write weights, predictions and summary.
-
-    A finished run that was resumed, and took no step, keeps its summary.
+    A finished run that was resumed, and took no step, keeps its summary. A picture that can't be drawn is a warning.
 
     Args:
-      run: a begun run.
+      run: what was trained.
       fitted: what `fit` returned.
       data: the splits.
+      folder: where the run is written.
       reference: a published result to stand beside ours, with its source.
 
     Returns:
@@ -59,34 +53,33 @@ def finish(run: Run, fitted: Fitted, data: Splits, reference: str = "") -> dict[
     """
     weights = fetch(fitted.params)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights)):
-        raise NonFiniteError(f"The last weights of the run in {run.directory} are not finite; nothing is tested.")
-    if not fitted.steps_taken and (summary := from_first_process(run.summary)):
-        tqdm.write(f"The run was finished, and its test set is not opened again. Run folder: {run.directory}")
+        raise NonFiniteError(f"The last weights of the run in {folder.path} are not finite; nothing is tested.")
+    if not fitted.steps_taken and (summary := from_first_process(folder.summary)):
+        tqdm.write(f"The run was finished, and its test set is not opened again. Run folder: {folder.path}")
         return summary
-    with writing(run.directory):
-        return _finish(run, fitted, data, weights, reference)
+    with writing(folder.path):
+        return _finish(run, fitted, data, folder, weights, reference)
 
 
-def _finish(run: Run, fitted: Fitted, data: Splits, weights: Any, reference: str) -> dict[str, Any]:
-    from_first_process(lambda: (run.directory / PLOTS).mkdir(exist_ok=True))
-    examples = data.test.open(lambda: run.open_test(fitted.selected_steps))
+def _finish(run: Run, fitted: Fitted, data: Splits, folder: RunFolder, weights: Any, reference: str) -> dict[str, Any]:
+    examples = data.test.open(lambda: folder.journal.open_test(fitted.selected_steps))
     if not is_first_process():  # all processes compute, one reports
-        return _summary(run, fitted, data, examples, fitted.evaluate(examples))
-    with run.phase("test"), ThreadPoolExecutor(max_workers=1) as background:
-        # Evaluation leaves Python idle, long enough for matplotlib's import and the first pictures.
-        pictures = background.submit(_draw_training, run, data)
+        return _summary(run, fitted, data, folder, examples, fitted.evaluate(examples))
+    with folder.clock.phase("test"), ThreadPoolExecutor(max_workers=1) as background:
+        # Evaluation leaves Python idle, long enough for the import of matplotlib; where that fails, so do the pictures.
+        background.submit(importlib.import_module, "rowlstm_jax.analysis.plots")
         test = fitted.evaluate(examples)
-        pictures.result()
-    summary = _summary(run, fitted, data, examples, test)
-    _show(run, summary, test, reference)
-    with run.phase("plots"):
-        _draw_test(run, test, examples, data.class_names)
-    summary["timing"]["seconds"] = _rounded(run.seconds)
+    summary = _summary(run, fitted, data, folder, examples, test)
     predictions = test.logits.argmax(axis=-1).astype(np.uint8)
-    write_arrays(run.directory / "test.npz", {"predictions": predictions, "labels": examples.labels})
-    write_arrays(run.directory / "weights.npz", flatten_dict(weights, sep="/"))
-    write_json(run.directory / "summary.json", summary)
-    tqdm.write(f"Run folder: {run.directory}")
+    write_arrays(folder.path / "test.npz", {"predictions": predictions, "labels": examples.labels})
+    write_arrays(folder.path / "weights.npz", flatten_dict(weights, sep="/"))
+    write_json(folder.path / "summary.json", summary)
+    _show(run, summary, test, reference)
+    with folder.clock.phase("plots"):
+        _draw_all(folder, data, examples, test)
+    summary["timing"]["seconds"] = _rounded(folder.clock.seconds)
+    write_json(folder.path / "summary.json", summary)
+    tqdm.write(f"Run folder: {folder.path}")
     return summary
 
 
@@ -109,42 +102,46 @@ def _show(run: Run, summary: dict[str, Any], test: Evaluation, reference: str) -
             f"Standard deviation of the accuracy over {len(rows)} seeds: {summary['test_accuracy']['std']:.5f}. "
             "A seed's interval is over images, that of the mean over seeds."
         )
-    first = summary["test_accuracy_first_128"]
-    first = first if isinstance(first, float) else first["mean"]
-    tqdm.write(f"On the first {FIRST} images, as in the notebook: {first:.5f}.")
+    if run.protocol.sha256() == PROTOCOLS["notebook"].sha256():
+        first = summary["test_accuracy_first_128"]
+        first = first if isinstance(first, float) else first["mean"]
+        tqdm.write(f"On the first {FIRST} images, as in the notebook: {first:.5f}.")
     if reference:
         tqdm.write(f"For comparison: {reference}.")
     if len(openings := summary["test_openings"]) > 1:
         tqdm.write(f"The test set of this run has been opened {len(openings)} times; summary.json says when.")
 
 
-def _draw_training(run: Run, data: Splits) -> None:
-    from rowlstm_jax.analysis import plots  # here, for flags and their mistakes need not wait for matplotlib
-
-    shown, records = data.test.sample(SAMPLES), run.records()
-    plots.samples(_picture(run, "samples"), shown.images, shown.labels, SAMPLES, data.class_names)
-    plots.curves(_picture(run, "curves"), records)
-    if any("/gradient_norm_" in name for record in records for name in record):
-        plots.memory(_picture(run, "memory"), records)
-
-
-def _draw_test(run: Run, test: Evaluation, examples: Examples, class_names: tuple[str, ...]) -> None:
-    """Of several seeds, the first one's confusions and errors."""
-    from rowlstm_jax.analysis import plots
-
-    logits = test.logits[0]
-    plots.confusion_matrix(_picture(run, "confusion"), examples.labels, logits.argmax(axis=-1), class_names)
+def _draw_all(folder: RunFolder, data: Splits, examples: Examples, test: Evaluation) -> None:
+    """The pictures of a run; of several seeds, the first one's confusions and errors."""
+    records, indices, names = folder.journal.records(), sample_indices(len(examples)), data.class_names
+    shown, logits = examples.images[indices], test.logits[0]
     probabilities = np.asarray(jax.nn.softmax(logits, axis=-1))
-    plots.confident_errors(_picture(run, "errors"), examples.images, examples.labels, probabilities, class_names)
+    labels, predicted = examples.labels, logits.argmax(axis=-1)
+    _draw(folder, "samples", lambda plots: plots.samples, shown, labels[indices], indices, names)
+    _draw(folder, "curves", lambda plots: plots.curves, records)
+    if any("/gradient_norm" in name for record in records for name in record):
+        _draw(folder, "memory", lambda plots: plots.memory, records)
+    _draw(folder, "confusion", lambda plots: plots.confusion_matrix, labels, predicted, names)
+    _draw(folder, "errors", lambda plots: plots.confident_errors, examples.images, labels, probabilities, names)
 
 
-def _picture(run: Run, name: str) -> Path:
-    return run.directory / PLOTS / f"{name}.png"
+def _draw(folder: RunFolder, name: str, choose: Callable[[Any], Callable[..., None]], *args: Any) -> None:
+    """Draw plots/<name>.png; the results are written, so a picture that fails is only a warning."""
+    path = folder.path / "plots" / f"{name}.png"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        choose(importlib.import_module("rowlstm_jax.analysis.plots"))(path, *args)
+    except Exception as error:
+        console.warn(f"{path} could not be drawn ({type(error).__name__}: {error}).".replace("\n", " "))
 
 
-def _summary(run: Run, fitted: Fitted, data: Splits, examples: Examples, test: Evaluation) -> dict[str, Any]:
+def _summary(
+    run: Run, fitted: Fitted, data: Splits, folder: RunFolder, examples: Examples, test: Evaluation
+) -> dict[str, Any]:
     """The figures of a run as JSON values."""
-    trained, validation = run.seconds.get("train", 0.0), fitted.validation
+    seconds, validation = folder.clock.seconds, fitted.validation
+    trained = seconds.get("train", 0.0)
     first = (test.logits.argmax(axis=-1) == examples.labels[None])[:, :FIRST].mean(axis=-1)
     return {
         "experiment": run.experiment,
@@ -159,15 +156,18 @@ def _summary(run: Run, fitted: Fitted, data: Splits, examples: Examples, test: E
         "test_loss": _over_seeds(test.loss),
         "validation_accuracy": validation and _over_seeds(validation.accuracy),
         "validation_loss": validation and _over_seeds(validation.loss),
-        "test_openings": run.test_openings(),
+        "test_openings": folder.journal.test_openings(),
+        "test_examples_shown": data.test.shown,
         "protocol": {"name": run.protocol.name, "sha256": run.protocol.sha256(), "fields": run.protocol.fields()},
         "data": {"name": data.name, "version": data.version, "sha256": data.sha256},
         "timing": {
-            "seconds": _rounded(run.seconds),
+            "seconds": _rounded(seconds),
             "ms_per_step": round(1000 * trained / fitted.steps_taken, 3) if fitted.steps_taken else None,
-            "share_of_loop_in_steps": round(trained / run.seconds["loop"], 4) if fitted.steps_taken else None,
+            "share_of_loop_in_steps": round(trained / seconds["loop"], 4) if fitted.steps_taken else None,
         },
         "environment": environment.describe(),
+        "code": run.code,
+        "git": git_state(),
     }
 
 

@@ -11,10 +11,12 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rowlstm_jax.config import absolute
+from rowlstm_jax.data import IMAGE_SHAPE
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.models import WAYS_TO_COMPUTE, SequenceClassifier
 from rowlstm_jax.models.cells import CELLS
 from rowlstm_jax.runs import describe, read_arrays, read_json, require_inside
+from rowlstm_jax.tasks import order_index
 
 LARGEST_PREDICTIONS = 10**9  # bytes of a test.npz, unpacked; for MNIST 10,000 a seed
 AGAIN = "run the experiment again"
@@ -53,8 +55,24 @@ class Result:
         """Test accuracy of each seed, [S]."""
         return self.correct.mean(axis=1).tolist()
 
+    def model(self) -> SequenceClassifier:
+        """The model, if it is one layer of a cell of `cells.CELLS` as it comes.
 
-def open_run(path: Path) -> Result:
+        Raises:
+          UserError: it is another model, or config.json does not say which.
+        """
+        return load_model(self)
+
+    def params(self) -> dict[str, Any]:
+        """The selected weights, as the parameters of `model()`; every array is [S, ...].
+
+        Raises:
+          UserError: their file is missing or damaged, or `model()` raises.
+        """
+        return load_weights(self, self.model(), *order_index(self.protocol["fields"]["order"], *IMAGE_SHAPE).shape)
+
+
+def open_run(path: Path | str) -> Result:
     """Read the results of a finished run.
 
     Args:
@@ -63,6 +81,7 @@ def open_run(path: Path) -> Result:
     Raises:
       UserError: there is no finished run, or its files are damaged or do not belong together.
     """
+    path = Path(path)
     directory = absolute(path.parent if path.name == "summary.json" else path)
     if not directory.is_dir():
         raise UserError(f"There is no run folder {path}; name one, such as runs/mnist_rows/latest.")

@@ -1,17 +1,17 @@
-"""Which training examples make the batch of a step: a function of the seed and the step, nothing else."""
+"""The training examples of each step's batch: a function of the seed and the step only."""
 
 import functools
 
 import numpy as np
 
 
-# An order takes 6 ms and 0.2 MB for MNIST; each seed of a run needs one at a time, and at the end of an epoch two.
+# For MNIST an order takes 6 ms and 0.2 MB. Each seed of a run needs one, or two at the end of an epoch.
 @functools.lru_cache(maxsize=128)
 def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
     """The order in which an epoch visits the examples.
 
-    The positions are sorted by raw 64-bit draws: NumPy promises the bits of its generators for ever, but not those of
-    `Generator.permutation`.
+    It sorts the positions by raw 64-bit draws. NumPy guarantees the bits of its generators in all versions, but not
+    those of `Generator.permutation`.
 
     Args:
       seed: of the run.
@@ -30,8 +30,8 @@ def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
 def batch_indices(seed: int, num_examples: int, batch_size: int, first_step: int, num_steps: int) -> np.ndarray:
     """The examples of some consecutive steps.
 
-    The epochs follow each other without a gap: a batch that an epoch cannot fill takes its rest from the next one, so
-    every example is seen exactly once an epoch, as in the notebook's loader.
+    A batch that the end of an epoch cannot fill takes its rest from the next epoch. So every example is seen exactly
+    once an epoch, as in the notebook's loader.
 
     Example:
       >>> batch_indices(seed=0, num_examples=3, batch_size=2, first_step=0, num_steps=3).shape
@@ -42,10 +42,10 @@ def batch_indices(seed: int, num_examples: int, batch_size: int, first_step: int
       num_examples: N.
       batch_size: B.
       first_step: 0 for the first step of a run.
-      num_steps: S.
+      num_steps: 1 or more.
 
     Returns:
-      int32 [S, B], values from 0 to N - 1.
+      int32 [num_steps, B], values from 0 to N - 1.
     """
     positions = np.arange(first_step * batch_size, (first_step + num_steps) * batch_size)
     epochs, offsets = np.divmod(positions, num_examples)

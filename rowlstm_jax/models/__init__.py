@@ -1,14 +1,20 @@
 """Networks as pure functions: sequences [B, T, F] in, logits [B, C] out.
 
-`cells` holds the recurrent cells, `lstm_scan` the fast LSTM over time and `SequenceClassifier` the whole network. The
-diagnostics show what a trained network does over time. This floor uses JAX and Flax only. It knows nothing of data,
-training, files or flags.
+`SequenceClassifier` is the whole network, `cells` holds the recurrent cells, and `lstm_scan` is the fast LSTM over
+time. The diagnostics show what a trained network does over time. This floor uses JAX, Flax, Optax and chex only. It
+knows nothing of data, training, files or flags.
 """
 
 from rowlstm_jax.models import cells
 from rowlstm_jax.models.classifier import WAYS_TO_COMPUTE, SequenceClassifier
-from rowlstm_jax.models.costs import forward_flops
-from rowlstm_jax.models.diagnostics import gates_over_time, gradient_diagnostics, probabilities_over_time, rows_needed
+from rowlstm_jax.models.diagnostics import (
+    forward_flops,
+    gates_over_time,
+    gradient_diagnostics,
+    missing_diagnostics,
+    probabilities_over_time,
+    rows_needed,
+)
 from rowlstm_jax.models.lstm_scan import lstm_scan
 
 __all__ = [
@@ -19,6 +25,7 @@ __all__ = [
     "gates_over_time",
     "gradient_diagnostics",
     "lstm_scan",
+    "missing_diagnostics",
     "probabilities_over_time",
     "rows_needed",
 ]

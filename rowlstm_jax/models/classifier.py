@@ -1,4 +1,4 @@
-"""The sequence classifier: [B, T, F] -> logits [B, C]. The only place with `nn.scan`."""
+"""The sequence classifier: [B, T, F] -> logits [B, C]. The only file with `nn.scan`."""
 
 from typing import Any, Literal
 
@@ -12,20 +12,22 @@ from flax.typing import Dtype, Initializer
 from rowlstm_jax.models.cells import BasicLSTMCell
 from rowlstm_jax.models.lstm_scan import lstm_scan
 
-# The attributes of a model that say how it computes, not what: one run may have several values of them.
+# Attributes that change how a model computes, but not what: a run may be resumed with other values.
 WAYS_TO_COMPUTE = frozenset({"recurrence", "segment"})
 
 
 class SequenceClassifier(nn.Module):
     """Recurrent layers over time and a linear readout.
 
-    Each layer scans a copy of `cell` over the time steps ("scan"), which is the definition; `recurrence.lstm_scan`
-    ("fused") computes the same from the same parameters, faster, for the one cell that it knows, `BasicLSTMCell`. The
-    readout sees the last layer's output at the last step (`readout="last"`; for a backward reader, the step it reads
-    last is t = 0) or its mean over time ("mean").
+    Each layer applies its own copy of `cell` at every time step. With `recurrence="scan"` this is a loop over the cell
+    (`nn.scan`), for any cell. With "fused", `lstm_scan` computes the same result from the same parameters, faster, for
+    `BasicLSTMCell` only.
 
-    Parameters: `layer_<n>_forward` (and `layer_<n>_backward`) hold the cell's own, `readout` has `kernel` [H, C] and
-    `bias` [C]; H doubles with `bidirectional`.
+    The readout is a linear layer. Its input is the last layer's output: with `readout="last"` at the step that is read
+    last, which is t = 0 for a backward reader; with "mean" the mean over time.
+
+    Parameters: `layer_<n>_forward` (and `layer_<n>_backward`) hold the parameters of the cell, `readout` has
+    `kernel` [H, C] and `bias` [C]. With `bidirectional` its kernel is [2 H, C].
 
     Example:
       >>> from rowlstm_jax.models.cells import BasicLSTMCell
@@ -35,18 +37,19 @@ class SequenceClassifier(nn.Module):
       (5, 10)
 
     Attributes:
-      cell: any `nn.RNNCellBase`; a template, each layer and direction has its own copy.
+      cell: any `nn.RNNCellBase`; each layer and direction has its own copy.
       num_classes: C.
       num_layers: recurrent layers, 1 or more.
-      bidirectional: a second copy of each layer reads from the last step to the first; outputs are concatenated.
+      bidirectional: each layer has a second copy of the cell, which reads backward; the outputs are concatenated.
       readout: "last" or "mean".
       recurrence: "scan", "fused", or "auto", which is "fused" for a `BasicLSTMCell` and "scan" for any other cell.
-      segment: time steps that a fused backward pass recomputes at a time, to save memory; None stores them all.
-      dropout: rate between layers while training, with a new mask at every time step; needs the rng "dropout".
+      segment: time steps that the fused backward pass recomputes at a time, to save memory; None recomputes nothing.
+      dropout: rate between layers while training, 0 or more and below 1, with a new mask at every time step. It needs
+        two layers or more, and the rng "dropout".
       kernel_init: initialiser of the readout's kernel.
       bias_init: initialiser of the readout's bias.
-      dtype: dtype of the computation, in the cells too; None leaves them their own.
-      param_dtype: dtype of the parameters, in the cells too; None leaves them their own, and is float32 in the readout.
+      dtype: of the computation, in the cells too; None keeps each cell's own.
+      param_dtype: of the parameters, in the cells too; None keeps each cell's own, and is float32 in the readout.
     """
 
     cell: nn.RNNCellBase
@@ -69,22 +72,17 @@ class SequenceClassifier(nn.Module):
         Args:
           inputs: [B, T, F].
           train: whether dropout is on.
-          over_time: classify what has been read so far, after every time step.
+          over_time: return logits after every time step.
 
         Returns:
-          Logits [B, C]; with `over_time` [B, T, C], at t those of a sequence that ends there.
+          Logits [B, C]; with `over_time` [B, T, C], where those at t are the logits of the sequence that ends at t.
 
         Raises:
           AssertionError: `inputs` does not have three axes.
           ValueError: an attribute is outside its range, or `over_time` is asked of a bidirectional model.
         """
         chex.assert_rank(inputs, 3)
-        if self.readout not in ("last", "mean"):
-            raise ValueError(f'readout is {self.readout!r}; it must be "last" or "mean".')
-        if self.recurrence not in ("auto", "scan", "fused"):
-            raise ValueError(f'recurrence is {self.recurrence!r}; it must be "auto", "scan" or "fused".')
-        if self.num_layers < 1:
-            raise ValueError(f"num_layers is {self.num_layers}; it must be 1 or more.")
+        self._check_attributes()
         if over_time and self.bidirectional:
             raise ValueError("over_time needs a forward model: a backward reader begins where the sequence ends.")
         outputs = finals = inputs
@@ -113,20 +111,47 @@ class SequenceClassifier(nn.Module):
         for direction in ("forward", "backward")[: 1 + self.bidirectional]:
             cell = self.cell.clone(name=f"layer_{layer}_{direction}", parent=self, **dtypes)
             reverse = direction == "backward"
-            # A subclass may compute something else, so the type decides.
-            if self.recurrence == "fused" or (self.recurrence == "auto" and type(cell) is BasicLSTMCell):
+            if self._is_fused:
                 outputs.append(lstm_over_time(cell, inputs, reverse, self.segment))
             else:
                 outputs.append(scan_over_time(cell, inputs, reverse))
             finals.append(outputs[-1][:, 0 if reverse else -1])
         return jnp.concatenate(outputs, axis=-1), jnp.concatenate(finals, axis=-1)
 
+    @property
+    def _is_fused(self) -> bool:
+        # A subclass of the cell may compute something else, so the exact type counts.
+        return self.recurrence == "fused" or (self.recurrence == "auto" and type(self.cell) is BasicLSTMCell)
+
+    @nn.nowrap
+    def _check_attributes(self) -> None:
+        if self.readout not in ("last", "mean"):
+            raise ValueError(f'readout is {self.readout!r}; it must be "last" or "mean".')
+        if self.recurrence not in ("auto", "scan", "fused"):
+            raise ValueError(f'recurrence is {self.recurrence!r}; it must be "auto", "scan" or "fused".')
+        if self._is_fused and type(self.cell) is not BasicLSTMCell:
+            name = type(self.cell).__name__
+            raise ValueError(f'recurrence is "fused", which computes a BasicLSTMCell only; choose "scan" for {name}.')
+        if self.segment is not None and not self._is_fused:
+            raise ValueError(
+                f"segment is {self.segment}, but only the fused recurrence of a BasicLSTMCell uses it; leave it out."
+            )
+        if self.num_layers < 1:
+            raise ValueError(f"num_layers is {self.num_layers}; it must be 1 or more.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it must be 0 or more and below 1.")
+        if self.dropout and self.num_layers == 1:
+            raise ValueError(
+                f"dropout is {self.dropout}, but it acts between layers and this model has one; "
+                "leave it at 0, or set num_layers to 2 or more."
+            )
+
 
 def scan_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool = False) -> jax.Array:
-    """Scan a cell over the time steps from its initial carry.
+    """Apply a cell at every time step, from its initial carry.
 
-    Parameters are shared by all steps; a cell that draws random numbers (rng "dropout") draws new ones at each. What it
-    sows as "intermediates", and its "perturbations" (`nn.Module.perturb`), have an axis of time in front: [T, ...].
+    All steps share the parameters. A cell that draws random numbers (rng "dropout") draws new ones at each step. What
+    it sows as "intermediates", and its "perturbations" (`nn.Module.perturb`), have an axis of time in front: [T, ...].
 
     Args:
       cell: bound to a parent module, which owns its parameters.
@@ -139,12 +164,14 @@ def scan_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool = Fals
 
     def step(cell, carry, x):
         new_carry, output = cell(carry, x)
-        # Some cells return their carry in the dtype of the computation; a scan must carry one dtype throughout.
+        if not cell.is_initializing():
+            new_carry, output = _observe(cell, (carry, x), new_carry, output)
+        # Some cells return their carry in the dtype of the computation, but a scan needs one dtype throughout.
         return jax.tree.map(lambda new, old: new.astype(old.dtype), new_carry, carry), output
 
     scan = nn.scan(
         step,
-        variable_axes={"intermediates": 0, "perturbations": 0},
+        variable_axes={"intermediates": 0, "perturbations": 0, "diagnostics": 0},
         variable_broadcast="params",
         split_rngs={"params": False, "dropout": True},
         in_axes=1,
@@ -154,14 +181,25 @@ def scan_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool = Fals
     return scan(cell, _initial_carry(cell, inputs), inputs)[1]
 
 
+def _observe(cell: nn.RNNCellBase, read: tuple[Any, jax.Array], carry: Any, output: jax.Array) -> tuple[Any, jax.Array]:
+    """Let `diagnostics` see what a step reads, and differentiate by its new carry; does nothing at other times."""
+    cell.sow("diagnostics", "read", read)
+    leaves, tree = jax.tree.flatten(carry)
+    varied = [n for n, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.inexact)]  # not a counter
+    after = list(leaves)
+    for n, leaf in zip(varied, cell.perturb("carry", [leaves[n] for n in varied]), strict=True):
+        after[n] = leaf
+    # An output that is part of the carry varies with it.
+    output = next((new for old, new in zip(leaves, after, strict=True) if old is output), output)
+    return jax.tree.unflatten(tree, after), output
+
+
 def lstm_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool, segment: int | None) -> jax.Array:
-    """`scan_over_time` of a `BasicLSTMCell`, by `lstm_scan`: the same outputs [B, T, H] from the same parameters."""
-    if type(cell) is not BasicLSTMCell:
-        raise ValueError(f'recurrence="fused" computes a BasicLSTMCell; choose "scan" for {type(cell).__name__}.')
+    """The outputs [B, T, H] of `scan_over_time` for a `BasicLSTMCell`, computed by `lstm_scan`."""
     carry = _initial_carry(cell, inputs)
     if cell.is_initializing():
-        cell(carry, inputs[:, 0])  # the cell makes its parameters when it is called
-    params = cell.variables["params"]
+        cell(carry, inputs[:, 0])  # makes the cell's parameters
+    params: Any = cell.variables["params"]
     _, outputs = lstm_scan(
         params["kernel"],
         params["bias"],
@@ -184,5 +222,5 @@ def _running_mean(outputs: jax.Array) -> jax.Array:
 
 
 def _initial_carry(cell: nn.RNNCellBase, inputs: jax.Array) -> Any:
-    # Every cell here starts from zeros; the key matters only to a cell with a random initial carry.
+    # The cells here start from zeros; the key matters only to a cell with a random initial carry.
     return cell.initialize_carry(jax.random.key(0), inputs[:, 0].shape)

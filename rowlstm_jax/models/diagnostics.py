@@ -1,6 +1,6 @@
-"""What a recurrent network does over time: when it knows, what its gates do, how far its gradient reaches. Pure."""
+"""What a network does over time, and what it costs: probabilities, gates, gradients, FLOPs. Pure."""
 
-import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,21 +9,54 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from flax.linen.dtypes import promote_dtype
 
 from rowlstm_jax.models.cells import BasicLSTMCell
+from rowlstm_jax.models.classifier import SequenceClassifier
 
 Arrays = dict[str, jax.Array]
 SATURATED = 0.05  # a gate this close to an end of its range passes hardly any gradient
 
 
+def missing_diagnostics(model: nn.Module) -> dict[str, str]:
+    """What can't be known of a model: a sentence for each of "probabilities" over time, "gates" and "carry".
+
+    Example:
+      >>> for sentence in missing_diagnostics(nn.Dense(10)).values():
+      ...     print(sentence)
+      model has no `over_time`: its probabilities after each time step are not known.
+      model is a Dense, not a SequenceClassifier: its gates are not known.
+      model is a Dense, not a SequenceClassifier: only the gradient by its inputs is known, not that by its carry.
+    """
+    missing = {}
+    if "over_time" not in inspect.signature(type(model).__call__).parameters:
+        missing["probabilities"] = "model has no `over_time`: its probabilities after each time step are not known."
+    elif getattr(model, "bidirectional", False):
+        missing["probabilities"] = "model reads backward too: it has no probabilities before the sequence ends."
+    if not isinstance(model, SequenceClassifier):
+        kind = f"model is a {type(model).__name__}, not a SequenceClassifier"
+        missing["gates"] = f"{kind}: its gates are not known."
+        missing["carry"] = f"{kind}: only the gradient by its inputs is known, not that by its carry."
+    elif type(model.cell) is not BasicLSTMCell:  # a subclass may compute something else
+        missing["gates"] = (
+            f"model has the cell {type(model.cell).__name__}; only the gates of a BasicLSTMCell are known."
+        )
+    return missing
+
+
 def probabilities_over_time(model: nn.Module, params: Mapping[str, Any], inputs: jax.Array) -> jax.Array:
-    """The class probabilities that a `SequenceClassifier` gives sequences [B, T, F] after each step: [B, T, C]."""
+    """The class probabilities that a model gives sequences [B, T, F] after each time step: float32 [B, T, C].
+
+    Raises:
+      ValueError: the model has none; see `missing_diagnostics`.
+    """
+    _require(model, "probabilities")
     logits = jnp.asarray(model.apply({"params": params}, inputs, over_time=True), jnp.float32)
     return jax.nn.softmax(logits)
 
 
 def rows_needed(probabilities: jax.Array, confidence: float = 0.99) -> jax.Array:
-    r"""How many time steps a classifier needs until it is sure of its final prediction, for good.
+    r"""How many time steps a classifier needs until it is sure of its final prediction, and stays sure.
 
     .. math::
         n = \min \{ n : p_t(\hat y) > \mathrm{confidence} \text{ for all } t = n, \ldots, T \}, \quad
@@ -36,7 +69,7 @@ def rows_needed(probabilities: jax.Array, confidence: float = 0.99) -> jax.Array
 
     Args:
       probabilities: [N, T, C], after each time step.
-      confidence: above which the classifier counts as sure, from 0 to 1.
+      confidence: the classifier is sure above this probability.
 
     Returns:
       int32 [N], from 1 to T; T + 1 where it is not sure even after the last step.
@@ -49,7 +82,7 @@ def rows_needed(probabilities: jax.Array, confidence: float = 0.99) -> jax.Array
 
 
 def gates_over_time(model: nn.Module, params: Mapping[str, Any], inputs: jax.Array) -> dict[str, Arrays]:
-    """The gates and the state of every `BasicLSTMCell` of a model, after their nonlinearities.
+    """The gates and the state of every `BasicLSTMCell` of a model, after their nonlinearities, in the model's dtype.
 
     Args:
       model: a `SequenceClassifier`; dropout is off.
@@ -57,60 +90,67 @@ def gates_over_time(model: nn.Module, params: Mapping[str, Any], inputs: jax.Arr
       inputs: [B, T, F].
 
     Returns:
-      For each `layer_<n>_<direction>`: i, j, f, o, c and h of the equations of `BasicLSTMCell`, each [T, B, H], at t
-      what the step computes that reads x_t.
+      For each `layer_<n>_<direction>`: i, j, f, o, c and h of the equations of `BasicLSTMCell`, each [T, B, H]. Those
+      at t are computed by the step that reads x_t.
 
     Raises:
-      ValueError: the cell is another.
+      ValueError: the model has no gates that are known; see `missing_diagnostics`.
     """
-    if type(model.cell) is not BasicLSTMCell:
-        raise ValueError(f"The gates of a BasicLSTMCell are known here, not those of {type(model.cell).__name__}.")
-    seen: Any = _observed(model).apply({"params": params}, inputs, mutable="intermediates")[1]
+    _require(model, "gates")
+    seen: Any = _scanned(model).apply({"params": params}, inputs, mutable="diagnostics")[1]["diagnostics"]
+    dtype = model.dtype or model.cell.dtype
     gates = {}
-    for layer, values in sorted(seen["intermediates"].items()):
+    for layer, values in sorted(seen.items()):
         carry, read = values["read"][0]
-        gates[layer] = _gates(params[layer], carry, read, model.cell.forget_bias)
+        gates[layer] = _gates(params[layer], carry, read, model.cell.forget_bias, dtype)
     return gates
 
 
 def gradient_diagnostics(model: nn.Module, params: Mapping[str, Any], inputs: jax.Array, labels: jax.Array) -> Arrays:
     r"""How far the gradient of the loss reaches back in time, and what the gates do to it; for one batch.
 
-    L is the mean cross-entropy, dropout off; d is the total derivative, through all later steps and layers. Keys begin
-    with the layer and direction, `layer_0_forward/`. For a `BasicLSTMCell`:
+    L is the mean cross-entropy, dropout off; d is the total derivative, through all later steps and layers. For each
+    layer and direction of a `SequenceClassifier` the keys begin with its name, as in `layer_0_forward/`.
+
+    Of a `BasicLSTMCell`:
 
     - gradient_norm_h, gradient_norm_c [T]: the norms over batch and units of :math:`dL / dh_t` and :math:`dL / dc_t`.
-    - saturated_i, saturated_f, saturated_o []: shares of activations below 0.05 or above 0.95; saturated_j []: of those
-      beyond 0.95 either way; over time, batch and units.
+    - saturated_i, saturated_f, saturated_o []: shares of activations below 0.05 or above 0.95; saturated_j []: the
+      share below -0.95 or above 0.95; over time, batch and units.
     - time_constants [3]: the 10 %, 50 % and 90 % quantiles over the units of :math:`\tau = -1 / \log \bar f`, the steps
       in which c decays to 1/e, where :math:`\bar f` is a unit's mean forget gate over batch and time.
 
-    For any other cell: gradient_norm_carry [T], by the whole carry after the step, its parts varied one at a time. An
-    output that is part of that carry (a GRU's h) varies with it; of one that is not, what the readout sees directly is
-    left out.
+    Of any other cell: gradient_norm_carry [T], by the carry after the step, each part varied while the others stay. An
+    output that is part of the carry (a GRU's h) varies with it. Any other output is left out: what the readout and the
+    next layer see of it does not count.
 
-    To be called in jit, and under vmap over seeds.
+    Of any other model, and of a cell whose carry holds no real numbers: `input/gradient_norm` [T], the norm of
+    :math:`dL / dx_t`; nothing if the inputs are integers.
+
+    It may be called in jit, and under vmap over seeds.
 
     Args:
-      model: a `SequenceClassifier`.
+      model: maps [B, T, F] to logits [B, C].
       params: its parameters.
       inputs: [B, T, F].
       labels: int [B].
 
     Returns:
-      float32 values by name; t = 0 is the first position, which a backward reader reaches last.
+      float32 values by name; t = 0 is the first position, which a backward reader reads last.
     """
-    observed = _observed(model)
 
-    def loss(perturbations):
-        variables = {"params": params, "perturbations": perturbations}
-        logits = jnp.asarray(observed.apply(variables, inputs), jnp.float32)
+    def loss(model, variables, inputs):
+        logits = jnp.asarray(model.apply({"params": params} | variables, inputs), jnp.float32)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-    shapes = jax.eval_shape(lambda: observed.apply({"params": params}, inputs, mutable="perturbations")[1])
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes["perturbations"])
-    adjoints = {layer: leaves["carry"] for layer, leaves in jax.grad(loss)(zeros).items()}
-    if type(model.cell) is not BasicLSTMCell:
+    missing = missing_diagnostics(model)
+    adjoints = {} if "carry" in missing else _by_carry(_scanned(model), params, inputs, loss)
+    if not adjoints:
+        if not jnp.issubdtype(inputs.dtype, jnp.inexact):
+            return {}
+        by_inputs = jax.grad(lambda inputs: loss(model, {}, inputs))(inputs)
+        return {"input/gradient_norm": _norm_over_time(jnp.moveaxis(by_inputs, 1, 0))}
+    if "gates" in missing:
         return {f"{layer}/gradient_norm_carry": _norm_over_time(adjoints[layer]) for layer in sorted(adjoints)}
     measured = {}
     for layer, gates in gates_over_time(model, params, inputs).items():
@@ -127,29 +167,58 @@ def time_constants(forget: jax.Array) -> jax.Array:
     return -1 / jnp.log(jnp.minimum(mean, 1 - jnp.finfo(jnp.float32).epsneg))
 
 
-def _observed(model: nn.Module) -> nn.Module:
-    """The same model of the same parameters; its cells sow what they read, and their new carry can be perturbed."""
-    template = model.cell
+def forward_flops(cell: nn.RNNCellBase, num_classes: int, time_steps: int, features: int) -> float:
+    """Floating-point operations with which one layer of a cell and a linear readout classify one sequence.
 
-    class Observed(type(template)):  # a subclass, so that the parameters keep their names
-        def __call__(self, carry, inputs):
-            self.sow("intermediates", "read", (carry, inputs))
-            new_carry, output = super().__call__(carry, inputs)
-            perturbed = self.perturb("carry", new_carry)
-            # An output that is part of the carry is perturbed with it.
-            pairs = zip(jax.tree.leaves(new_carry), jax.tree.leaves(perturbed), strict=True)
-            return perturbed, next((after for before, after in pairs if before is output), output)
+    XLA counts the body of a loop once, however often it runs, so one time step and the readout are counted separately.
 
-    names = [field.name for field in dataclasses.fields(template) if field.name not in ("parent", "name")]
-    fields = {name: getattr(template, name) for name in names}
-    return model.clone(cell=Observed(**fields), recurrence="scan")
+    Example:
+      >>> products = 28 * 2 * (28 + 128) * 4 * 128 + 2 * 128 * 10
+      >>> 1.0 < forward_flops(BasicLSTMCell(128), 10, 28, 28) / products < 1.02
+      True
+
+    Args:
+      cell: any `nn.RNNCellBase`.
+      num_classes: C.
+      time_steps: T.
+      features: F.
+    """
+    inputs, key = jax.ShapeDtypeStruct((1, features), jnp.float32), jax.random.key(0)  # shapes: nothing is computed
+    carry = jax.eval_shape(lambda: cell.initialize_carry(key, inputs.shape))
+    variables = jax.eval_shape(cell.init, key, carry, inputs)
+    step = _flops(cell.apply, variables, carry, inputs)
+    _, output = jax.eval_shape(cell.apply, variables, carry, inputs)
+    readout = nn.Dense(num_classes)
+    weights = jax.eval_shape(lambda x: readout.init(key, x), output)
+    return time_steps * step + _flops(readout.apply, weights, output)
 
 
-def _gates(params: Mapping[str, jax.Array], carry: Any, inputs: jax.Array, forget_bias: float) -> Arrays:
+def _require(model: nn.Module, what: str) -> None:
+    if sentence := missing_diagnostics(model).get(what):
+        raise ValueError(sentence)
+
+
+def _scanned(model: nn.Module) -> nn.Module:
+    """The same model, computed by `scan_over_time`, where diagnostics see what each step reads and carries on."""
+    return model.clone(recurrence="scan", segment=None)
+
+
+def _by_carry(model: nn.Module, params: Mapping[str, Any], inputs: jax.Array, loss: Any) -> dict[str, list[jax.Array]]:
+    """The gradients of the loss by the real parts of each layer's carries, each [T, B, ...], by layer."""
+    shapes = jax.eval_shape(lambda: model.apply({"params": params}, inputs, mutable="perturbations")[1])
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes.get("perturbations", {}))
+    if not jax.tree.leaves(zeros):
+        return {}
+    gradients = jax.grad(lambda perturbations: loss(model, {"perturbations": perturbations}, inputs))(zeros)
+    return {layer: leaves["carry"] for layer, leaves in gradients.items()}
+
+
+def _gates(params: Mapping[str, jax.Array], carry: Any, inputs: jax.Array, forget_bias: float, dtype: Any) -> Arrays:
     """All gates at once: the carries (c, h) [T, B, H] that the steps read are known."""
     c, h = carry
-    gates = jnp.concatenate([inputs.astype(h.dtype), h], axis=-1) @ params["kernel"]
-    i, j, f, o = jnp.split(gates + jnp.broadcast_to(params["bias"], gates.shape), 4, axis=-1)
+    x, h, kernel, bias = promote_dtype(inputs, h, params["kernel"], params["bias"], dtype=dtype)
+    gates = jnp.concatenate([x, h], axis=-1) @ kernel
+    i, j, f, o = jnp.split(gates + jnp.broadcast_to(bias, gates.shape), 4, axis=-1)
     i, j, f, o = nn.sigmoid(i), jnp.tanh(j), nn.sigmoid(f + forget_bias), nn.sigmoid(o)
     c = f * c + i * j
     return {"i": i, "j": j, "f": f, "o": o, "c": c, "h": o * jnp.tanh(c)}
@@ -157,7 +226,7 @@ def _gates(params: Mapping[str, jax.Array], carry: Any, inputs: jax.Array, forge
 
 def _norm_over_time(tree: Any) -> jax.Array:
     """The norm [T] of a tree of arrays [T, ...] over all but time."""
-    leaves = [leaf.astype(jnp.float32).reshape(len(leaf), -1) for leaf in jax.tree.leaves(tree)]
+    leaves = [jnp.abs(leaf).astype(jnp.float32).reshape(len(leaf), -1) for leaf in jax.tree.leaves(tree)]
     return jnp.linalg.norm(jnp.concatenate(leaves, axis=-1), axis=-1)
 
 
@@ -168,3 +237,8 @@ def _gate_health(gates: Arrays) -> Arrays:
     saturated["saturated_j"] = jnp.mean(jnp.abs(gates["j"]) > 1 - SATURATED)
     quantiles = jnp.quantile(time_constants(gates["f"]), jnp.array([0.1, 0.5, 0.9]))
     return saturated | {"time_constants": quantiles}
+
+
+def _flops(function: Any, *args: Any) -> float:
+    analysis = jax.jit(function).lower(*args).compile().cost_analysis()
+    return float(analysis["flops"])  # pyright: ignore[reportOptionalSubscript]

@@ -1,11 +1,15 @@
-"""The LSTM recurrence as one function with its own backward pass: what `BasicLSTMCell` computes, faster. Pure.
+"""The LSTM recurrence as one function with its own backward pass: `BasicLSTMCell` over time, faster. Pure.
 
-Both loops do only what depends on the step before them, and every array that grows with time is written in place. What
-made it fast on a CPU: one tanh over all four gates, behind an optimisation barrier (XLA else duplicates it into each
-of its readers, where it is not vectorised); the derivatives of the gates multiplied out in the forward loop, while they
-are in the cache, so that a backward step is one product and a few elementwise ones, which overwrite those derivatives;
-and the gradient of the kernel as one product over all T * B rows, after the loop. What else was tried stands in
-experiments/benchmarks/train_step.py.
+Both loops contain only what depends on the step before, and every array that grows with time is written in place. On a
+CPU it is fast for three reasons:
+
+- One tanh computes all four gates, behind an optimisation barrier. Without the barrier XLA copies the tanh into each of
+  its readers, where it is not vectorised.
+- The forward loop multiplies the derivatives of the gates out while they are in the cache. A backward step is then one
+  matrix product and a few elementwise ones, which overwrite those derivatives.
+- The gradient of the kernel is one product over all T * B rows, after the loop.
+
+experiments/benchmarks/README.md says what else was tried.
 """
 
 import functools
@@ -37,8 +41,8 @@ def lstm_scan(
         c_t &= \sigma(f + \mathrm{forget\_bias}) \, c_{t-1} + \sigma(i) \tanh(j) \\
         h_t &= \sigma(o) \tanh(c_t)
 
-    Differentiable in all arrays, any number of times, in reverse mode; forward mode (`jax.jvp`) raises JAX's TypeError
-    for a custom_vjp. The batch may be split over devices with `jax.shard_map`, and `jax.vmap` adds axes.
+    Reverse mode differentiates it by all arrays, any number of times; forward mode (`jax.jvp`) raises JAX's TypeError
+    for a custom_vjp. `jax.shard_map` may split the batch over devices, and `jax.vmap` may add axes.
 
     Example:
       >>> kernel, bias = jnp.zeros((3 + 4, 16)), jnp.zeros(16)
@@ -53,14 +57,14 @@ def lstm_scan(
       carry: (c, h), each [B, H].
       forget_bias: added to the bias of f.
       reverse: read from the last step to the first.
-      segment: recompute in the backward pass, this many steps at a time, instead of storing 7 H + F numbers a step:
-        besides inputs and outputs that needs the memory of T / segment carries and of one segment, and takes one more
-        forward pass.
-      dtype: of the products, of what they read and of the outputs; None takes that of the arguments. c and the gates
-        are float32, or wider if the arguments are.
+      segment: None stores 7 H + F numbers a step for the backward pass. A number of steps saves this memory: the
+        backward pass recomputes that many steps at a time, for one more forward pass in all. Besides inputs and outputs
+        it then stores T / segment carries and one segment.
+      dtype: of the products, their operands and the outputs; None takes that of the arguments. c and the gates are
+        float32, or wider if the arguments are.
 
     Returns:
-      The carry after the last step read, in its own dtype, and h_t at the position of x_t, [T, B, H].
+      The carry after the last step read, in the dtype of `carry`; and the outputs [T, B, H], h_t where x_t is.
 
     Raises:
       ValueError: the shapes do not fit together, or `segment` is less than 1.
@@ -98,7 +102,7 @@ def _check_shapes(kernel: jax.Array, bias: jax.Array, inputs: jax.Array, carry: 
 def _in_segments(
     parameters: Parameters, inputs: jax.Array, carry: Carry, dtype: Any, segment: int
 ) -> tuple[Carry, jax.Array]:
-    """`_recurrence` over segments of time, of which all but the carries is recomputed; the last may be shorter."""
+    """`_recurrence` over segments of time; only their carries are stored, and the last segment may be shorter."""
     if segment >= len(inputs):
         return _recurrence(dtype, parameters, inputs, carry)
     whole = len(inputs) // segment
@@ -126,7 +130,7 @@ def _recurrence_forward(dtype: Any, parameters: Parameters, inputs: jax.Array, c
 def _forward(
     dtype: Any, parameters: Parameters, inputs: jax.Array, carry: Carry, save: bool
 ) -> tuple[Carry, jax.Array, tuple[jax.Array, ...]]:
-    """The carry after the last step, `reads` [T + 1, B, F + H], and if wanted what the backward pass needs."""
+    """The carry after the last step, `reads` [T + 1, B, F + H], and with `save` what the backward pass needs."""
     (steps, batch, features), (c, h) = inputs.shape, carry
     hidden = h.shape[-1]
     # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2, so that one tanh serves the sigmoids i, f, o and the tanh j.
@@ -150,7 +154,7 @@ def _forward(
         if save:
             # dL/d(products) is [dc, dc, dc, dh] times these.
             factors = jnp.concatenate([j, i, c_before, squashed], axis=-1) * (scale * scale) * (1 - z * z)
-            # dc takes f to the step before, and gets dh times the other half.
+            # dc * f goes to the step before; dh times the second half is added to dc.
             slopes = jnp.concatenate([f, o * (1 - squashed * squashed)], axis=-1)
             saved = _put(saved[0], factors.astype(dtype), t), _put(saved[1], slopes, t)
         return c_after, reads, saved
@@ -163,12 +167,12 @@ def _recurrence_backward(dtype: Any, residuals: Any, cotangents: tuple[Carry, ja
     (kernel, bias), reads, (factors, slopes) = residuals
     (dc, dh), doutputs = cotangents
     (steps, batch, _), features = factors.shape, len(kernel) - dh.shape[-1]
-    # Transposed once: without the barrier XLA makes the transposition part of every step's product.
+    # Transposed once: without the barrier XLA transposes again in every step.
     to_inputs = kernel[:features].astype(dtype).T
     to_hidden = jax.lax.optimization_barrier(kernel[features:].astype(dtype).T)
 
     def step(n: jax.Array, state: tuple[jax.Array, jax.Array, jax.Array]):
-        dc, dh, dgates = state  # the steps not yet visited still hold their factors
+        dc, dh, dgates = state  # dgates holds the factors of the steps that are still to come
         t = steps - 1 - n
         f, slope = jnp.split(_at(slopes, t), 2, axis=-1)
         dh = dh + _at(doutputs, t)

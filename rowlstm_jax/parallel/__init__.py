@@ -7,21 +7,18 @@ the floors below it, and `config` for the flags that say how to compute.
 
 from rowlstm_jax.parallel.compiled import CompiledSteps
 from rowlstm_jax.parallel.evaluate import Evaluation
-from rowlstm_jax.parallel.mesh import (
-    BATCH,
+from rowlstm_jax.parallel.mesh import BATCH, cores, make_mesh, shard
+from rowlstm_jax.parallel.processes import (
     all_or_none,
-    cores,
+    ending_together,
     fetch,
     from_first_process,
     is_first_process,
     largest_of_all,
-    make_mesh,
-    shard,
-    start,
 )
-from rowlstm_jax.parallel.processes import ending_together, join
 from rowlstm_jax.parallel.recompilation import CompilationWatch, watch_compilation
 from rowlstm_jax.parallel.seeds import Seeds
+from rowlstm_jax.parallel.start import start
 
 __all__ = [
     "BATCH",
@@ -35,7 +32,6 @@ __all__ = [
     "fetch",
     "from_first_process",
     "is_first_process",
-    "join",
     "largest_of_all",
     "make_mesh",
     "shard",

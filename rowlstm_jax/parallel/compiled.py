@@ -16,8 +16,7 @@ from rowlstm_jax.models import gradient_diagnostics
 from rowlstm_jax.parallel.evaluate import Evaluator
 from rowlstm_jax.parallel.mesh import BATCH, SEED, shard
 from rowlstm_jax.parallel.seeds import PER_SEED, REPLICATED, Seeds
-from rowlstm_jax.tasks import Preprocessing
-from rowlstm_jax.tasks import orders as sequences
+from rowlstm_jax.tasks import Preprocessing, scale
 from rowlstm_jax.training import Metrics, Recipe, RunState, eval_step, gather, initial_state, keep_better, train_steps
 
 
@@ -37,7 +36,7 @@ class CompiledSteps:
     def __init__(
         self,
         recipe: Recipe,
-        reading: Preprocessing,
+        preprocessing: Preprocessing,
         train: Examples,
         batch_size: int,
         steps_per_dispatch: int,
@@ -50,7 +49,7 @@ class CompiledSteps:
 
         Args:
           recipe: model, optimiser and loss.
-          reading: how an image is read.
+          preprocessing: how an image is read.
           train: the training examples; they are put on the devices.
           batch_size: B of a training step.
           steps_per_dispatch: the most steps of one call.
@@ -61,19 +60,19 @@ class CompiledSteps:
         Raises:
           UserError: the parameters and the optimiser's state do not fit into this machine's memory.
         """
-        self._recipe, self._reading, self._batch_size = recipe, reading, batch_size
+        self._recipe, self._preprocessing, self._batch_size = recipe, preprocessing, batch_size
         self._select_best, self._measure_memory = select_best, measure_memory
         self.steps_per_dispatch, self.seeds, self.mesh = steps_per_dispatch, seeds, seeds.mesh
         self._image = jax.ShapeDtypeStruct((1, *train.images.shape[1:]), jnp.uint8)
-        self._inputs = jax.eval_shape(lambda image: reading.order(sequences.scale(image)), self._image)
-        shapes = jax.eval_shape(self._progress, np.zeros(seeds.number, np.uint32))
+        self._inputs = jax.eval_shape(lambda image: preprocessing.order(scale(image)), self._image)
+        shapes = jax.eval_shape(self._initial, np.zeros(seeds.number, np.uint32))
         self.shapes = RunState(
             state=seeds.shapes(shapes.state, PER_SEED),
             metrics=seeds.shapes(shapes.metrics, REPLICATED),
             best=seeds.shapes(shapes.best, PER_SEED),
             scores=seeds.shapes(shapes.scores, REPLICATED),
         )
-        self._begin = jax.jit(self._progress, out_shardings=jax.tree.map(lambda shape: shape.sharding, self.shapes))
+        self._begin = jax.jit(self._initial, out_shardings=jax.tree.map(lambda shape: shape.sharding, self.shapes))
         _require_memory(self.shapes.state, train, self.mesh)
         self.data = shard((train.images, train.labels), self.mesh)
 
@@ -85,7 +84,7 @@ class CompiledSteps:
         if self._select_best:
             self._compile_select()
         self.evaluate = Evaluator(
-            self._recipe.model, self._reading.order, self.shapes.state.params, self._image.shape[1:], self.seeds
+            self._recipe.model, self._preprocessing.order, self.shapes.state.params, self._image.shape[1:], self.seeds
         )
         return self
 
@@ -93,7 +92,7 @@ class CompiledSteps:
         """What is so before the first step: a function of the seeds, uint32 [S], and of weights [S, ...] if given."""
         return self._begin(seeds, params)
 
-    def train(self, progress: RunState, indices: np.ndarray) -> RunState:
+    def train(self, run_state: RunState, indices: np.ndarray) -> RunState:
         """Take the steps whose batches `indices` [S, number of steps, B] names; see `step.train_steps`.
 
         The buffers of the state and the metrics are taken over.
@@ -102,8 +101,8 @@ class CompiledSteps:
         padded = np.pad(indices, ((0, 0), (0, self.steps_per_dispatch - count), (0, 0)))
         batches = shard(padded, self.mesh, P(SEED, None, BATCH))
         count = shard(np.int32(count), self.mesh)
-        state, metrics = self._steps(progress.state, progress.metrics, *self.data, batches, count)
-        return progress.replace(state=state, metrics=metrics)
+        state, metrics = self._steps(run_state.state, run_state.metrics, *self.data, batches, count)
+        return run_state.replace(state=state, metrics=metrics)
 
     def evaluate_minibatch(self, params: chex.ArrayTree, indices: np.ndarray) -> Metrics:
         """Evaluate each seed's training batch with these indices [S, B]."""
@@ -117,28 +116,28 @@ class CompiledSteps:
         """The sums of no step."""
         return shard(zero_metrics(self.seeds.number), self.mesh)
 
-    def select(self, progress: RunState, params: chex.ArrayTree, step: int, accuracy: np.ndarray) -> RunState:
+    def select(self, run_state: RunState, params: chex.ArrayTree, step: int, accuracy: np.ndarray) -> RunState:
         """Keep the weights [S, ...] of the seeds whose validation accuracy [S] is their best so far."""
-        if progress.scores is None:
-            return progress
+        if run_state.scores is None:
+            return run_state
         evaluation = shard((np.int32(step), accuracy.astype(np.float32)), self.mesh)
-        best, scores = self._select(progress.best, progress.scores, params, *evaluation)
-        return progress.replace(best=best, scores=scores)
+        best, scores = self._select(run_state.best, run_state.scores, params, *evaluation)
+        return run_state.replace(best=best, scores=scores)
 
-    def all_stopped(self, progress: RunState) -> bool:
+    def all_stopped(self, run_state: RunState) -> bool:
         """Whether the recipe's patience with every seed is at its end."""
         patience = self._recipe.patience
-        if progress.scores is None or patience is None:
+        if run_state.scores is None or patience is None:
             return False
-        return bool((jax.device_get(progress.scores.stale) >= patience).all())
+        return bool((jax.device_get(run_state.scores.stale) >= patience).all())
 
-    def _progress(self, seeds: jax.Array, params: chex.ArrayTree | None = None) -> RunState:
+    def _initial(self, seeds: jax.Array, params: chex.ArrayTree | None = None) -> RunState:
         return initial_state(self._recipe, self._inputs, seeds, params, select_best=self._select_best)
 
     def _compile_steps(self, indices: np.ndarray) -> None:
         def steps(state, metrics, images, labels, indices, num_steps):
             def of_one(state, metrics, indices):
-                return train_steps(state, metrics, images, labels, indices, num_steps, self._reading, BATCH)
+                return train_steps(state, metrics, images, labels, indices, num_steps, self._preprocessing, BATCH)
 
             state, metrics = self.seeds.each(of_one)(state, self.seeds.own(metrics), indices)
             return state, self.seeds.all(metrics)
@@ -148,7 +147,7 @@ class CompiledSteps:
         self._steps = self.seeds.compile(steps, specs, (PER_SEED, REPLICATED), *arguments, donate=(0, 1))
 
     def _compile_minibatch(self, indices: np.ndarray, measure_memory: bool) -> None:
-        model, order = self._recipe.model, self._reading.order
+        model, order = self._recipe.model, self._preprocessing.order
 
         def minibatch(params, images, labels, indices):
             def of_one(params, indices):

@@ -1,38 +1,92 @@
-"""Several processes that train one model: how they find each other, and how all end when one of them is lost."""
+"""Several processes that train one model: how they find each other, what they agree on, and how all end together."""
 
 import contextlib
 import ctypes
+import json
 import os
 import re
 import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TypeVar
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from rowlstm_jax.config import RunConfig
 from rowlstm_jax.errors import InterruptedRun, UserError
-from rowlstm_jax.parallel.mesh import all_or_none, make_mesh
+
+T = TypeVar("T")
+
+
+def fetch(tree: Any) -> Any:
+    """The arrays of a tree as NumPy's, whole in every process."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    with jax.transfer_guard("allow"):
+        return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes and speaks."""
+    return jax.process_index() == 0
+
+
+def from_first_process(function: Callable[[], T]) -> T:
+    """Call a function in the first process; its result, a JSON value, or its error comes in all of them."""
+    if jax.process_count() == 1:
+        return function()
+    outcome: dict[str, Any] = {}
+    failure = None
+    if is_first_process():
+        try:
+            outcome["result"] = function()
+        except Exception as error:  # the others wait: whatever it is, they must hear of it
+            failure, outcome["error"] = error, str(error)
+    text = np.frombuffer(json.dumps(outcome).encode(), np.uint8)
+    with jax.transfer_guard("allow"):
+        length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+        text = multihost_utils.broadcast_one_to_all(np.resize(text, length))
+    outcome = json.loads(np.asarray(text, np.uint8).tobytes())
+    if failure is not None:
+        raise failure
+    if "error" in outcome:
+        raise UserError(outcome["error"])
+    return outcome["result"]
+
+
+@contextlib.contextmanager
+def all_or_none() -> Iterator[None]:
+    """If the block fails in one process, as where a file is missing on one machine, it does in all."""
+    failure = None
+    try:
+        yield
+    except Exception as error:  # the others wait: whatever it is, they must hear of it
+        failure = error
+    failed = largest_of_all(failure is not None)
+    if failure is not None:
+        raise failure
+    if failed:
+        raise UserError("Another process could not go on; its own message says why.")
+
+
+def largest_of_all(value: int) -> int:
+    """The largest value that any process gives."""
+    if jax.process_count() == 1:
+        return value
+    with jax.transfer_guard("allow"):
+        return int(np.max(multihost_utils.process_allgather(np.int32(value))))
 
 
 def join(config: RunConfig) -> None:
-    """Find the other processes of a distributed run, and check that the batch can be split; before JAX starts.
+    """Find the other processes of a distributed run, before JAX starts.
 
     Raises:
-      UserError: they can't be found, or the batch can't be split.
+      UserError: they can't be found in time.
     """
-    if config.profile:  # without this, a trace on a CPU names no operations
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_enable_xprof_traceme=true"
-    if config.distributed:
-        _find_each_other(config)
-    with all_or_none():  # a batch that can't be split is refused before the data are read
-        make_mesh(config.batch_size, config.devices, config.num_seeds)
-
-
-def _find_each_other(config: RunConfig) -> None:
     how = (
         "start all of them together, under SLURM, Open MPI or Kubernetes or with --coordinator, --num-processes and "
         "--process-id, or raise --peer-timeout."

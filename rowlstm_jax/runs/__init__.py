@@ -5,6 +5,8 @@ This floor uses `parallel` and the floors below it. It alone reads and writes th
 """
 
 from rowlstm_jax.runs import console, environment
+from rowlstm_jax.runs.code import git_state
+from rowlstm_jax.runs.data import load_data, sample_indices
 from rowlstm_jax.runs.describe import describe
 from rowlstm_jax.runs.files import (
     read_arrays,
@@ -14,8 +16,9 @@ from rowlstm_jax.runs.files import (
     write_arrays,
     write_json,
     write_text,
+    writing,
 )
-from rowlstm_jax.runs.folder import choose_directory, name_latest, writing
+from rowlstm_jax.runs.folder import RunFolder, choose_directory, name_latest
 from rowlstm_jax.runs.loop import Fitted, fit
 from rowlstm_jax.runs.records import by_seed
 from rowlstm_jax.runs.run import Run
@@ -23,17 +26,21 @@ from rowlstm_jax.runs.run import Run
 __all__ = [
     "Fitted",
     "Run",
+    "RunFolder",
     "by_seed",
     "choose_directory",
     "console",
     "describe",
     "environment",
     "fit",
+    "git_state",
+    "load_data",
     "name_latest",
     "read_arrays",
     "read_json",
     "read_text",
     "require_inside",
+    "sample_indices",
     "write_arrays",
     "write_json",
     "write_text",

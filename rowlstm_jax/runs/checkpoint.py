@@ -19,7 +19,7 @@ from orbax.checkpoint.checkpoint_managers import LatestN
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.parallel import fetch, from_first_process, is_first_process, largest_of_all
 from rowlstm_jax.runs import console
-from rowlstm_jax.runs.folder import SAVED, require_room
+from rowlstm_jax.runs.files import SAVED, require_room
 from rowlstm_jax.runs.manifest import DamagedError, Leaf, Manifest, named, read, steps
 
 KEPT = 2  # checkpoints

@@ -3,11 +3,14 @@
 Standard library and NumPy.
 """
 
+import contextlib
+import errno
 import json
 import math
 import os
+import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -15,6 +18,7 @@ import numpy as np
 
 from rowlstm_jax.errors import UserError
 
+SAVED = ".saved"  # a file in a run's folder: there has been a checkpoint
 LARGEST_TEXT = 10_000_000  # bytes; a run's own summary has a few thousand
 LARGEST_LINES = 2**32
 LARGEST_ARRAYS = 2**32  # once unpacked
@@ -78,8 +82,12 @@ def read_json(path: Path, remedy: str, missing: str | None = None) -> dict[str, 
     return value
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path, remedy: str) -> list[dict[str, Any]]:
     """The objects of a .jsonl, none if there is no file; a last line that was left unfinished is no object.
+
+    Args:
+      path: of the file.
+      remedy: what to do about a damaged line, as the end of a sentence.
 
     Raises:
       UserError: a finished line is damaged, or the file can't be read.
@@ -95,7 +103,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         return []
     except (OSError, ValueError, RecursionError) as error:
         where = f"{path} is damaged in line {number}" if number else f"{path} can't be read"
-        raise UserError(f"{where} ({error}); remove the line, or resume another run.") from error
+        raise UserError(f"{where} ({error}); {remedy}.") from error
     return objects
 
 
@@ -193,3 +201,41 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     with temporary.open("wb") as file:
         write(file)
     temporary.replace(path)
+
+
+@contextlib.contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Within the block, an error of the file system, as a full disk or a run's folder that is gone, is a UserError."""
+    try:
+        yield
+    except OSError as error:
+        if not (directory / "config.json").exists() and not directory.is_dir():
+            raise UserError(f"The run folder {directory} is gone, and with it what was saved; start again.") from error
+        raise UserError(
+            f"The run folder {directory} can't be written to ({error.strerror or error}); put that right, and "
+            "continue with the same flags and --resume: what was saved is untouched."
+        ) from error
+
+
+def require_there(directory: Path) -> None:
+    """Look whether a run's folder is still there: files that are open hide that it is gone.
+
+    Raises:
+      OSError: it is not.
+    """
+    (directory / "config.json").stat()
+
+
+def require_room(directory: Path, needed: int) -> None:
+    """Write something, and ask whether there is room for so many bytes.
+
+    Raises:
+      OSError: the folder can't be written to, or has no room.
+    """
+    test = directory / f".test.{os.getpid()}"
+    try:
+        test.write_bytes(bytes(4096))
+    finally:
+        test.unlink(missing_ok=True)
+    if needed > (free := shutil.disk_usage(directory).free):
+        raise OSError(errno.ENOSPC, f"{needed / 1e6:,.2f} MB are needed, and {free / 1e6:,.2f} MB are free")

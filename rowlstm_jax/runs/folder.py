@@ -1,18 +1,31 @@
-"""Where the folders of runs lie, and whether one can be written to."""
+"""The folder of a run: where it lies, who writes into it, and what is written there."""
 
 import contextlib
 import datetime
-import errno
+import json
 import os
-import shutil
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
-from rowlstm_jax.config import RunConfig, absolute
+import filelock
+import psutil
+
+from rowlstm_jax.config import RunConfig, absolute, agreed_by_processes, to_json
 from rowlstm_jax.errors import UserError
+from rowlstm_jax.parallel import ending_together, from_first_process, is_first_process, largest_of_all, start
+from rowlstm_jax.runs import console, environment
+from rowlstm_jax.runs.code import git_state
+from rowlstm_jax.runs.describe import opaque
+from rowlstm_jax.runs.files import SAVED, read_json, require_inside, write_json, writing
+from rowlstm_jax.runs.identity import newest
+from rowlstm_jax.runs.journal import Journal
+from rowlstm_jax.runs.run import Run, require_same_run
 
 RUNS = Path("runs")
-SAVED = ".saved"  # a file in a run's folder: there has been a checkpoint
 
 
 def choose_directory(experiment: str, config: RunConfig) -> Path:
@@ -43,39 +56,193 @@ def clean(directory: Path) -> None:
             path.unlink()
 
 
-@contextlib.contextmanager
-def writing(directory: Path) -> Iterator[None]:
-    """Within the block, an error of the file system, as a full disk or a run's folder that is gone, is a UserError."""
-    try:
-        yield
-    except OSError as error:
-        if not (directory / "config.json").exists() and not directory.is_dir():
-            raise UserError(f"The run folder {directory} is gone, and with it what was saved; start again.") from error
-        raise UserError(
-            f"The run folder {directory} can't be written to ({error.strerror or error}); put that right, and "
-            "continue with the same flags and --resume: what was saved is untouched."
-        ) from error
+class Clock:
+    """Wall time by phase, in seconds; "start" is the time from the start of the process, most of it imports."""
+
+    def __init__(self):
+        self.seconds = {"start": time.time() - psutil.Process().create_time()}
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time of the block to `seconds[name]`."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
 
-def require_there(directory: Path) -> None:
-    """Look whether a run's folder is still there: files that are open hide that it is gone.
+class RunFolder:
+    """The folder that a run is written to, locked; a context manager.
 
-    Raises:
-      OSError: it is not.
+    Entering starts JAX if need be, checks all that can be checked without data, creates the folder and locks it.
+    `begin` writes config.json: from then on the run can be resumed. Leaving closes the files, and removes a folder in
+    which no run began. Of several processes, the first one writes and prints.
+
+    Attributes:
+      path: of the folder.
+      journal: the files that grow.
+      clock: where the time went.
+      from_checkpoint: the folder of the run whose weights this one began with, if any.
     """
-    (directory / "config.json").stat()
+
+    def __init__(self, run: Run):
+        self.clock = Clock()
+        start(run.config)
+        self._run = run
+        self.path = Path(from_first_process(lambda: str(choose_directory(run.experiment, run.config))))
+        self.journal = Journal(self.path, run.config.seeds)
+        self.from_checkpoint: str | None = None
+        self._lock, self._made = FolderLock(self.path), False
+
+    def __enter__(self) -> "RunFolder":
+        """Check the folder, create it and lock it.
+
+        Raises:
+          UserError: it is in use, holds another run, nothing to resume, or a run that differs, or can't be written.
+        """
+        config = self._run.config
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(ending_together(config))
+            settings = self._run.identity | agreed_by_processes(config)
+            if largest_of_all(from_first_process(lambda: settings) != settings):
+                raise UserError(
+                    "The processes were started with different flags or programs; give all of them the same."
+                )
+            self.from_checkpoint = from_first_process(self._open)
+            if not is_first_process():
+                nowhere = stack.enter_context(Path(os.devnull).open("w"))
+                stack.enter_context(contextlib.redirect_stdout(nowhere))
+            stack.push(self._close)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the files; remove the folder if nothing was written."""
+        self._stack.__exit__(kind, error, traceback)
+
+    def begin(self, step: int) -> None:
+        """Write config.json, and open the files that grow, to continue after `step`; later steps in them are cut off.
+
+        The run is now the experiment's latest. A summary is removed if there are steps to take: it speaks of fewer.
+        """
+        from_first_process(lambda: self._begin(step))
+
+    def summary(self) -> dict[str, Any]:
+        """The summary.json of a finished run; empty if there is none."""
+        path = self.path / "summary.json"
+        return read_json(path, "run the experiment again") if path.exists() else {}
+
+    def _open(self) -> str | None:
+        config = self._run.config
+        source = config.from_checkpoint and str(absolute(config.from_checkpoint))
+        try:
+            if config.resume:
+                source = self._check_resumable()
+            elif self.path.exists() and not self._is_empty():
+                resume = ", or add --resume" if (self.path / "config.json").exists() else ""
+                raise UserError(f"{self.path} is not an empty folder; choose another --run-dir{resume}.")
+            self._made = not self.path.exists()
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            clean(self.path)
+        except OSError as error:
+            raise UserError(
+                f"The run folder {self.path} can't be used ({error.strerror}); choose another --run-dir."
+            ) from error
+        return source
+
+    def _check_resumable(self) -> str | None:
+        """The folder whose weights the run began with, if any."""
+        path = self.path / "config.json"
+        none = f"There is no run to resume in {self.path}; name one with --run-dir, or leave --resume out."
+        saved = read_json(path, "resume another run", missing=none)
+        require_inside(self.path)
+        self.journal.test_openings()  # if it is damaged, now is the time to say so
+        if not all(isinstance(saved.get(name), dict) for name in ("config", "identity", "versions")):
+            raise UserError(f"{path} can't be read as a run's config; resume another run.")
+        if found := newest(self.path / "checkpoints"):  # what the flags were in a start that saved nothing is moot
+            about = found.about
+            saved |= {"identity": about["identity"], "code": about.get("code"), **about["environment"]}
+        require_same_run(self._run, self.path, saved, self.path / "checkpoints")
+        return saved["config"].get("from_checkpoint")
+
+    def _begin(self, step: int) -> None:
+        run = self._run
+        content = {
+            "config": to_json(run.config) | {"from_checkpoint": self.from_checkpoint},
+            "identity": run.identity,
+            "versions": environment.versions(),
+            "code": run.code,
+            "git": git_state(),
+        }
+        write_json(self.path / "config.json", content)
+        name_latest(run.experiment, self.path)
+        if not run.config.resume:  # of a run that lay here and was removed
+            (self.path / SAVED).unlink(missing_ok=True)
+        if step < run.config.steps:
+            (self.path / "summary.json").unlink(missing_ok=True)
+        self.journal.open(step)
+        if parts := opaque(run.recipe, "recipe"):
+            console.warn(
+                f"A resumed run can't tell whether these parts of the recipe are the same: {', '.join(parts)}."
+            )
+
+    def _close(self, kind: type[BaseException] | None, *_: object) -> None:
+        if not is_first_process():
+            return
+        with writing(self.path) if kind is None else contextlib.suppress(OSError):  # the first error counts
+            self.journal.close()
+        with contextlib.suppress(OSError):
+            if self._is_empty():
+                self._lock.remove()
+                if self._made:
+                    self.path.rmdir()
+            self._lock.release()
+
+    def _is_empty(self) -> bool:
+        """Whether no run has begun in the folder; a killed start may have left files whose names start with a dot."""
+        return self.path.is_dir() and all(path.name.startswith(".") for path in self.path.iterdir())
 
 
-def require_room(directory: Path, needed: int) -> None:
-    """Write something, and ask whether there is room for so many bytes.
+class FolderLock:
+    """A lock that ends with the process that holds it, however it ends; `.owner` beside it says which one that is."""
 
-    Raises:
-      OSError: the folder can't be written to, or has no room.
-    """
-    test = directory / f".test.{os.getpid()}"
-    try:
-        test.write_bytes(bytes(4096))
-    finally:
-        test.unlink(missing_ok=True)
-    if needed > (free := shutil.disk_usage(directory).free):
-        raise OSError(errno.ENOSPC, f"{needed / 1e6:,.2f} MB are needed, and {free / 1e6:,.2f} MB are free")
+    def __init__(self, directory: Path):
+        self._directory, self._owner = directory, directory / ".owner"
+        self._lock = filelock.FileLock(directory / ".lock")
+
+    def acquire(self) -> None:
+        """Take the lock, at once.
+
+        Raises:
+          UserError: another process has it.
+          OSError: the folder can't be written to.
+        """
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise UserError(
+                f"{self._holder()} is using {self._directory}; wait for its end, or choose another --run-dir."
+            ) from error
+        write_json(self._owner, {"host": socket.gethostname(), "process": os.getpid()})
+
+    def release(self) -> None:
+        """Give the lock back, if this process has it."""
+        if self._lock.is_locked:
+            self._owner.unlink(missing_ok=True)
+            self._lock.release()
+
+    def remove(self) -> None:
+        """Give the lock back, and leave no trace of it."""
+        (self._directory / ".lock").unlink(missing_ok=True)  # while it is held, or somebody could hold what is removed
+        self.release()
+
+    def _holder(self) -> str:
+        try:
+            owner = json.loads(self._owner.read_text())
+            return f"Process {int(owner['process'])} on {owner['host']}"
+        except (OSError, ValueError, KeyError, TypeError):  # it has just begun, or just ended
+            return "Another process"

@@ -2,42 +2,80 @@
 
 import datetime
 import hashlib
+import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.parallel import from_first_process
-from rowlstm_jax.runs.events import EventFile
-from rowlstm_jax.runs.files import read_lines, to_lines, write_text
-from rowlstm_jax.runs.folder import require_there
+from rowlstm_jax.runs.files import read_lines, require_there, to_lines, write_text
 from rowlstm_jax.runs.records import Record
 
 
+class EventFile:
+    """A new file of events in a folder, written at once.
+
+    tensorboardX's `SummaryWriter` has a thread write it, and waits for that thread for ever once a full disk ended it.
+    """
+
+    def __init__(self, directory: Path):
+        # Imported here: it costs 0.15 s that a mistake in the flags should not wait for. Where torch is installed it
+        # would import that too, 1.5 s for nothing that is used here, unless torch seems absent.
+        torch = sys.modules.get("torch")
+        sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
+        try:
+            from tensorboardX.event_file_writer import EventsWriter
+        finally:
+            del sys.modules["torch"]
+            if torch is not None:
+                sys.modules["torch"] = torch
+        self._writer = EventsWriter(str(directory / "events"))
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Append an event that holds some scalars by name."""
+        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+        from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+
+        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._writer.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=scalars)))
+
+    def close(self) -> None:
+        """Write what has been buffered, and close the file."""
+        self._writer.close()
+
+
 class Journal:
-    """What a run writes down as it goes on; of several processes the first one writes."""
+    """What a run writes down as it goes on; of several processes the first one writes.
+
+    Args:
+      directory: the folder of the run.
+      seeds: S of them; a list of S values in a record is one value for each seed.
+    """
 
     def __init__(self, directory: Path, seeds: range):
-        self.directory, self._seeds = directory, seeds
+        self._directory, self._seeds = directory, seeds
         self._recorded = hashlib.sha256()
         self._metrics: IO[str] | None = None
         self._events: EventFile | None = None
 
-    def open_files(self, step: int) -> None:
+    def open(self, step: int) -> None:
         """Open the files, in the first process, to continue after `step`; what they say of later steps is cut off."""
         kept = [record for record in self.records() if record["step"] <= step]
-        metrics, text = self.directory / "metrics.jsonl", to_lines(kept)
+        metrics, text = self._directory / "metrics.jsonl", to_lines(kept)
         write_text(metrics, text)
         self._recorded = hashlib.sha256(text.encode())
         self._metrics = metrics.open("a")
         # A killed process loses events that it had not flushed, so they are written anew from the records.
-        for old in self.directory.glob("events.out.tfevents.*"):
+        for old in self._directory.glob("events.out.tfevents.*"):
             old.unlink()
-        self._events = EventFile(self.directory)
+        self._events = EventFile(self._directory)
         for record in kept:
             self._show(**record)
 
-    def close_files(self) -> None:
-        """Close them."""
+    def close(self) -> None:
+        """Close the files."""
         for file in (self._metrics, self._events):
             if file is not None:
                 file.close()
@@ -51,20 +89,45 @@ class Journal:
         """
         from_first_process(lambda: self._log(step, record))
 
+    @property
+    def recorded(self) -> str:
+        """SHA-256 of metrics.jsonl so far, in the first process."""
+        return self._recorded.hexdigest()
+
+    def records(self) -> list[Record]:
+        """The objects of metrics.jsonl; a last line that a killed process left unfinished is no record.
+
+        Raises:
+          UserError: a finished line is damaged.
+        """
+        path = self._directory / "metrics.jsonl"
+        records = read_lines(path, "remove the line, or resume another run")
+        if any(type(record.get("step")) is not int for record in records):
+            raise UserError(f"{path} is damaged: not all of its lines have a step; resume another run.")
+        return records
+
+    def open_test(self, selected_steps: list[int]) -> None:
+        """Record that the test set is opened, and for the weights of which steps: once, in an honest run."""
+        from_first_process(lambda: self._open_test(selected_steps))
+
+    def test_openings(self) -> list[Record]:
+        """When the test set was opened, and for which weights; of all starts of the run.
+
+        Raises:
+          UserError: a line is damaged.
+        """
+        lost = "put it back from a copy, or start a new run: without it nobody knows how often the test set was opened"
+        return read_lines(self._directory / "test_openings.jsonl", lost)
+
     def _log(self, step: int, record: Record) -> None:
         if self._metrics is None:
-            raise RuntimeError("begin() comes before log()")
-        require_there(self.directory)
+            raise RuntimeError("open() comes before log()")
+        require_there(self._directory)
         line = to_lines([{"step": step, **record}])
         self._metrics.write(line)
         self._metrics.flush()
         self._recorded.update(line.encode())
         self._show(step, **record)
-
-    @property
-    def recorded(self) -> str:
-        """SHA-256 of metrics.jsonl so far, in the first process."""
-        return self._recorded.hexdigest()
 
     def _show(self, step: int, **record: Any) -> None:
         if self._events is None:
@@ -76,27 +139,7 @@ class Journal:
                 scalars |= {f"{name}/seed{seed}": of_seed for seed, of_seed in of_seeds}
         self._events.add(step, {name: value for name, value in scalars.items() if value is not None})
 
-    def open_test(self, selected_steps: list[int]) -> None:
-        """Write down that the test set is opened, and for the weights of which steps: once, in an honest run."""
-        from_first_process(lambda: self._open_test(selected_steps))
-
     def _open_test(self, selected_steps: list[int]) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         openings = [*self.test_openings(), {"time": now, "selected_steps": selected_steps}]
-        write_text(self.directory / "test_openings.jsonl", to_lines(openings))
-
-    def test_openings(self) -> list[Record]:
-        """When the test set was opened, and for which weights; of all starts of the run."""
-        return read_lines(self.directory / "test_openings.jsonl")
-
-    def records(self) -> list[Record]:
-        """The objects of metrics.jsonl; a last line that a killed process left unfinished is no record.
-
-        Raises:
-          UserError: a finished line is damaged.
-        """
-        path = self.directory / "metrics.jsonl"
-        records = read_lines(path)
-        if any(type(record.get("step")) is not int for record in records):
-            raise UserError(f"{path} is damaged: not all of its lines have a step; resume another run.")
-        return records
+        write_text(self._directory / "test_openings.jsonl", to_lines(openings))

@@ -1,7 +1,8 @@
 """What a result depends on besides the model and its training: reading order, augmentation and protocol. Pure.
 
-A `Protocol` names a data set, its split, a reading order, an augmentation and a selection rule. It has a digest of all
-of them. This floor uses `data` for the names and digests of the data sets.
+A `Protocol` names a data set, its split, a reading order, an augmentation and a selection rule. Results are comparable
+if their protocols have the same SHA-256. This floor uses `data` for the names and digests of the data sets. `README.md`
+in this folder lists the protocols and orders, and shows how to add one.
 """
 
 from rowlstm_jax.tasks.augmentation import Affine, augment

@@ -9,16 +9,16 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Affine:
-    """How far the random maps of `augment` reach; all zero, as by default, means that there are none.
+    """The ranges of the random maps of `augment`. By default all are zero, and images stay as they are.
 
-    Each parameter of a map is drawn from a uniform distribution centred on its value in the identity.
+    Each parameter of a map is drawn uniformly from a range around its value in the identity.
 
     Attributes:
-      shift: half-width of each of the two translations, in pixels.
+      shift: half-width of the translations along rows and along columns, in pixels.
       rotation: half-width of the angle, in radians.
-      scale: half-width of the two magnifications, along rows and along columns, around 1; less than 1.
-      shear: half-width of the columns that a step of one row slants by.
-      flip: whether every second image, at random, is mirrored left to right.
+      scale: half-width of the magnifications along rows and along columns, around 1; less than 1.
+      shear: half-width of the shift of each row against the row above it, in columns.
+      flip: whether each image is mirrored left to right with probability 1/2.
 
     Raises:
       ValueError: a half-width is negative or not finite, or `scale` is not less than 1.
@@ -33,7 +33,7 @@ class Affine:
     def __post_init__(self):
         for name in ("shift", "rotation", "scale", "shear"):
             value = float(getattr(self, name))
-            object.__setattr__(self, name, value)  # 2 and 2.0 are one map, and so must be one protocol
+            object.__setattr__(self, name, value)  # so that 2 and 2.0 give the same protocol
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value}; it must be a finite number, 0 or more.")
         if self.scale >= 1:
@@ -50,10 +50,10 @@ def augment(images: jax.Array, key: jax.Array, affine: Affine, axis: str | None 
 
     Args:
       images: float [B, R, K].
-      key: decides the maps; fold the step into it.
-      affine: what maps there are; static under jit.
-      axis: under `jax.shard_map`, the mesh axis over which a larger batch is split; B images of it are here. An image's
-        map depends on its position in the whole batch, not on the number of devices.
+      key: decides the maps; a new one for each step.
+      affine: the ranges of the maps; static under jit.
+      axis: under `jax.shard_map`, the mesh axis over which a larger batch is split; this device has B images of it. An
+        image's map depends on its position in the whole batch, not on the number of devices.
 
     Returns:
       Float [B, R, K], the images themselves if `affine` is `Affine()`.
@@ -68,7 +68,7 @@ def augment(images: jax.Array, key: jax.Array, affine: Affine, axis: str | None 
 
 
 def random_maps(key: jax.Array, count: int, affine: Affine) -> jax.Array:
-    r"""Draw affine maps of offsets (row, column) from an image's centre, as `warp` takes them.
+    r"""Draw affine maps for `warp`.
 
     .. math::
         A = \begin{pmatrix} \cos\theta & -\sin\theta \\ \sin\theta & \cos\theta \end{pmatrix}
@@ -83,7 +83,7 @@ def random_maps(key: jax.Array, count: int, affine: Affine) -> jax.Array:
       affine: the half-widths.
 
     Returns:
-      float32 [B, 2, 3]: A, and beside it the translation.
+      float32 [B, 2, 3]: A, and the translation as the last column.
     """
     widths = [affine.rotation, affine.shear, affine.scale, affine.scale, affine.shift, affine.shift, 1.0]
     drawn = jax.random.uniform(key, (7, count), minval=-1.0, maxval=1.0) * jnp.array(widths)[:, None]
@@ -98,20 +98,20 @@ def random_maps(key: jax.Array, count: int, affine: Affine) -> jax.Array:
 
 
 def warp(images: jax.Array, maps: jax.Array) -> jax.Array:
-    """Read each image through an affine map, interpolating linearly between pixels; outside there are zeros.
+    """Transform each image by an affine map, with linear interpolation and zeros outside the image.
 
-    The pixel at offset p = (row, column) from the centre of the result shows the image at offset A p + t from its own
-    centre: `scipy.ndimage.affine_transform` of order 1 in mode "grid-constant", with offsets taken from the centre.
+    The result at offset p = (row, column) from its centre is the image at offset A p + t from its centre. This is
+    `scipy.ndimage.affine_transform` of order 1 and mode "grid-constant", except that offsets count from the centre.
 
     Example:
       >>> image = jnp.arange(6.0).reshape(1, 2, 3)
-      >>> jax.jit(warp)(image, jnp.array([[[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]]))  # shows what is one column to the right
+      >>> jax.jit(warp)(image, jnp.array([[[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]]))  # one column to the left
       Array([[[1., 2., 0.],
               [4., 5., 0.]]], dtype=float32)
 
     Args:
       images: float [B, R, K].
-      maps: float [B, 2, 3], A and beside it t.
+      maps: float [B, 2, 3], A and t as the last column.
 
     Returns:
       [B, R, K], in the dtype of the images.
@@ -121,7 +121,7 @@ def warp(images: jax.Array, maps: jax.Array) -> jax.Array:
     """
     if images.ndim != 3 or maps.shape != (len(images), 2, 3):
         raise ValueError(f"images {images.shape} and maps {maps.shape} must be [B, R, K] and [B, 2, 3].")
-    return jax.vmap(_warp)(images, maps)  # over images: XLA's CPU backend gathers faster so than from all at once
+    return jax.vmap(_warp)(images, maps)  # image by image: on a CPU this gather is faster than one from all images
 
 
 def _warp(image: jax.Array, affine_map: jax.Array) -> jax.Array:
@@ -133,7 +133,7 @@ def _warp(image: jax.Array, affine_map: jax.Array) -> jax.Array:
     shown_column = affine_map[1, 0] * row + affine_map[1, 1] * column + (affine_map[1, 2] + middle_column)
     rows, row_weights = _cell(shown_row, height)
     columns, column_weights = _cell(shown_column, width)
-    # A border of zeros, to which all that lies outside is clipped, takes the place of masks.
+    # Positions outside the image are clipped to a border of zeros, so no mask is needed.
     pixels, stride = jnp.pad(image, (1, 2)).reshape(-1), width + 3
     corner = rows * stride + columns
 
@@ -144,7 +144,7 @@ def _warp(image: jax.Array, affine_map: jax.Array) -> jax.Array:
 
 
 def _cell(position: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """Index, in the axis with its border, of the pixel before a position, and the weight of the one after."""
+    """The index of the pixel before a position, in the axis with its border, and the weight of the pixel after it."""
     position = jnp.clip(position, -1, size) + 1
     before = jnp.floor(position)
     return before.astype(jnp.int32), position - before

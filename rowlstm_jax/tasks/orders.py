@@ -1,7 +1,7 @@
-"""How an image is read: images [B, R, K] to sequences [B, T, F]. Pure.
+"""The order in which the pixels of an image are read: images [B, R, K] to sequences [B, T, F]. Pure.
 
-An order is an array of positions, index [T, F]: time step t reads the pixels index[t] of the flattened image (row by
-row, from the top). To add one, write a function of the image's size and give it a name:
+An order is an array of positions, index [T, F]: time step t reads the pixels index[t] of the image, which is flattened
+row by row, from the top. To add an order, add a function of the image's size to `ORDERS`:
 
     ORDERS["rows_from_below"] = lambda rows, columns: np.arange(rows * columns).reshape(rows, columns)[::-1]
 """
@@ -15,25 +15,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rowlstm_jax.errors import UserError
 from rowlstm_jax.tasks import permutations
 from rowlstm_jax.tasks.augmentation import Affine
 
 Order = Callable[[int, int], np.ndarray]  # R, K -> index [T, F]
+Read = Callable[[jax.Array], jax.Array]  # images [B, R, K] -> sequences [B, T, F]
 
 PATCH = 4  # the side of a patch
 
 
-Read = Callable[[jax.Array], jax.Array]  # images [B, R, K] -> sequences [B, T, F]
-
-
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """How stored pixels become what the model reads.
+    """How images become the sequences that the model reads.
 
     Attributes:
       order: images [B, R, K] -> sequences [B, T, F].
-      augmentation: of training images; None leaves them as they are.
+      augmentation: of the training images; None for no augmentation.
     """
 
     order: Read
@@ -41,7 +38,7 @@ class Preprocessing:
 
 
 def scale(images: jax.Array) -> jax.Array:
-    """Bring pixels to [0, 1] as the notebook's loader does: float32 multiplication by 1/255.
+    """Scale pixels to [0, 1] as the notebook's loader does, by a float32 multiplication by 1/255.
 
     Args:
       images: uint8, any shape.
@@ -57,7 +54,7 @@ def read(images: jax.Array, index: np.ndarray) -> jax.Array:
 
     .. math:: x_{b,t,f} = \mathrm{images}_b[\mathrm{index}_{t,f}]
 
-    Rows and pixels are a reshape, columns are a transpose; any other order is a gather.
+    Rows and pixels are computed as a reshape, columns as a transpose, and any other order as a gather.
 
     Example:
       >>> images = jnp.arange(6).reshape(1, 2, 3)
@@ -66,7 +63,7 @@ def read(images: jax.Array, index: np.ndarray) -> jax.Array:
 
     Args:
       images: [B, R, K], any dtype.
-      index: int [T, F], positions from 0 to R K - 1; a NumPy array, as its values decide how the images are read.
+      index: int [T, F], positions from 0 to R K - 1; a NumPy array, as the computation depends on its values.
 
     Returns:
       [B, T, F], of the dtype of the images.
@@ -75,52 +72,17 @@ def read(images: jax.Array, index: np.ndarray) -> jax.Array:
       ValueError: a position lies outside the images.
     """
     _check_index(index, images.shape[1] * images.shape[2], "index")
-    return _gather(images, index)
-
-
-def unread(sequences: jax.Array, index: np.ndarray, rows: int, columns: int) -> jax.Array:
-    """Put sequences back into images: the inverse of `read`.
-
-    A pixel that was read more than once is taken from where it was read first.
-
-    Example:
-      >>> index = order_index("hilbert", 2, 3)
-      >>> unread(read(jnp.arange(6).reshape(1, 2, 3), index), index, 2, 3)
-      Array([[[0, 1, 2],
-              [3, 4, 5]]], dtype=int32)
-
-    Args:
-      sequences: [B, T, F], any dtype.
-      index: int [T, F], the order in which they were read; a NumPy array.
-      rows: R.
-      columns: K.
-
-    Returns:
-      [B, R, K], of the dtype of the sequences.
-
-    Raises:
-      ValueError: a position lies outside the images, or a pixel is never read.
-    """
-    _check_index(index, rows * columns, "index")
-    positions, first = np.unique(index, return_index=True)
-    if len(positions) < rows * columns:
-        raise ValueError(f"index reads {len(positions)} of the {rows * columns} pixels; the others can't be restored.")
-    return _gather(sequences, first.reshape(rows, columns))
-
-
-def _gather(arrays: jax.Array, places: np.ndarray) -> jax.Array:
-    """Take from each of B matrices the entries at `places` of the flattened matrix: [B, *places.shape]."""
-    arrays = jnp.asarray(arrays)
-    natural = np.arange(arrays.shape[1] * arrays.shape[2]).reshape(arrays.shape[1:])
-    if np.array_equal(places.ravel(), natural.ravel()):
-        return arrays.reshape(-1, *places.shape)
-    if np.array_equal(places, natural.T):
-        return arrays.swapaxes(1, 2)
-    return arrays.reshape(len(arrays), -1).at[:, places].get(mode="promise_in_bounds")
+    images = jnp.asarray(images)
+    natural = np.arange(images.shape[1] * images.shape[2]).reshape(images.shape[1:])
+    if np.array_equal(index.ravel(), natural.ravel()):
+        return images.reshape(-1, *index.shape)
+    if np.array_equal(index, natural.T):
+        return images.swapaxes(1, 2)
+    return images.reshape(len(images), -1).at[:, index].get(mode="promise_in_bounds")
 
 
 def order_index(order: str, rows: int, columns: int) -> np.ndarray:
-    """Return the index of a named order.
+    """The index of a named order.
 
     Example:
       >>> order_index("columns", 2, 3)
@@ -137,31 +99,31 @@ def order_index(order: str, rows: int, columns: int) -> np.ndarray:
       int32 [T, F], read-only, and the same array at every call.
 
     Raises:
-      UserError: there is no such order.
-      ValueError: it does not fit the image, or its function returns no positions in the image.
+      ValueError: there is no such order, it does not fit the image, or its function returns other than positions.
     """
-    require_orders([order])
+    if order not in ORDERS:
+        raise ValueError(f"order is {order!r}; choose one of {', '.join(ORDERS)}.")
     return _checked_index(ORDERS[order], order, rows, columns)
 
 
 def require_orders(names: Sequence[str]) -> None:
-    """Refuse names that are no keys of `ORDERS`.
+    """Check the names of orders.
 
     Raises:
-      UserError: there is no such order, or no name.
+      ValueError: there is no name, or one that is not in `ORDERS`.
     """
     if not names:
-        raise UserError(f"--orders names nothing; choose from {', '.join(ORDERS)}.")
+        raise ValueError(f"orders is empty; choose from {', '.join(ORDERS)}.")
     for name in names:
         if name not in ORDERS:
-            raise UserError(f"There is no order {name!r}; choose from {', '.join(ORDERS)}.")
+            raise ValueError(f"orders names {name!r}; choose from {', '.join(ORDERS)}.")
 
 
-@functools.cache  # by the function too: a name may be given to another
+@functools.cache  # the function is part of the key, as a name may be given to another function
 def _checked_index(function: Order, order: str, rows: int, columns: int) -> np.ndarray:
     index = np.asarray(function(rows, columns))
-    _check_index(index, rows * columns, f"The order {order!r}")
-    index = index.astype(np.int32)  # a copy: what the function returned stays writable
+    _check_index(index, rows * columns, f"order {order!r}")
+    index = index.astype(np.int32)  # a copy, so that the function's own array stays writable
     index.flags.writeable = False
     return index
 
@@ -174,7 +136,7 @@ def _check_index(index: np.ndarray, size: int, name: str) -> None:
 
 
 def order_digest(index: np.ndarray) -> str:
-    """Return the SHA-256 of an order: of T, F and then index[0, 0], index[0, 1], ... as little-endian int32.
+    """The SHA-256 of an order: of T, F and then index[0, 0], index[0, 1], ... as little-endian int32.
 
     Example:
       >>> order_digest(order_index("rows", 28, 28))[:16]
@@ -191,7 +153,7 @@ def _positions(rows: int, columns: int) -> np.ndarray:
 
 
 def _rows(rows: int, columns: int) -> np.ndarray:
-    """Rows from the top: T = 28, F = 28. The order of this project's notebook and of most tutorials."""
+    """Rows from the top: T = 28, F = 28. The notebook and most tutorials read this order."""
     return _positions(rows, columns)
 
 
@@ -201,15 +163,15 @@ def _columns(rows: int, columns: int) -> np.ndarray:
 
 
 def _rows_both_ways(rows: int, columns: int) -> np.ndarray:
-    """Row t from the top beside row t from below: T = 28, F = 56. Two directions for one recurrence; ours."""
+    """Row t from the top and row t from the bottom, side by side: T = 28, F = 56. Our own."""
     index = _positions(rows, columns)
     return np.concatenate([index, index[::-1]], axis=1)
 
 
 def _patches(rows: int, columns: int) -> np.ndarray:
-    """Patches of 4 x 4 pixels, row by row: T = 49, F = 16. As images enter ViT (arXiv:2010.11929) and ReNet."""
+    """Patches of 4 x 4 pixels, row by row: T = 49, F = 16. As in ViT (arXiv:2010.11929) and ReNet."""
     if rows % PATCH or columns % PATCH:
-        raise ValueError(f"Patches of {PATCH} x {PATCH} pixels do not tile an image of {rows} x {columns}.")
+        raise ValueError(f"order is 'patches'; {PATCH} x {PATCH} pixels do not tile an image of {rows} x {columns}.")
     index = _positions(rows, columns).reshape(rows // PATCH, PATCH, columns // PATCH, PATCH)
     return index.swapaxes(1, 2).reshape(-1, PATCH * PATCH)
 
@@ -220,7 +182,7 @@ def _pixels(rows: int, columns: int) -> np.ndarray:
 
 
 def _snake(rows: int, columns: int) -> np.ndarray:
-    """Pixels, every second row from the right: T = 784, F = 1. state-spaces/s4, `snake_permutation`."""
+    """Pixels, every second row from right to left: T = 784, F = 1. state-spaces/s4, `snake_permutation`."""
     index = _positions(rows, columns)
     index[1::2] = index[1::2, ::-1]
     return index.reshape(-1, 1)
@@ -229,12 +191,12 @@ def _snake(rows: int, columns: int) -> np.ndarray:
 def _hilbert(rows: int, columns: int) -> np.ndarray:
     """Pixels along a Hilbert curve: T = 784, F = 1. state-spaces/s4, `hilbert_permutation`.
 
-    The curve fills the smallest square with a side 2**n that covers the image; what lies outside is skipped. Where the
-    image is such a square, as in S4, the order is S4's.
+    The curve fills the smallest square with a side of 2**n that covers the image; positions outside the image are
+    skipped. If the image is such a square, the order is that of S4.
     """
     row = column = np.zeros(1, np.int64)
     side = 1
-    while side < max(rows, columns):  # four copies: the first and the last mirrored, so that their ends meet
+    while side < max(rows, columns):  # four copies; the first and the last are mirrored, so that the ends meet
         row, column = (
             np.concatenate([column, row, row + side, 2 * side - 1 - column]),
             np.concatenate([row, column + side, column + side, side - 1 - row]),
@@ -244,7 +206,7 @@ def _hilbert(rows: int, columns: int) -> np.ndarray:
     return (row * columns + column)[inside].reshape(-1, 1)
 
 
-# What a protocol may name as its order.
+# The orders that a protocol can name.
 ORDERS: dict[str, Order] = {
     "rows": _rows,
     "columns": _columns,

@@ -1,16 +1,14 @@
 """The published permutations of pixels: for R rows and K columns, the position that each step reads. NumPy only.
 
-"Permuted MNIST" is a different task in each line of work: the permutation hangs on a seed in its source code, so an
-accuracy compares only with another of the same permutation. All apply it as `pixels[permutation]`.
+"Permuted MNIST" is a different task in each line of work, because each draws its permutation from a seed of its own.
+Accuracies are comparable only for the same permutation. All of them apply it as `pixels[permutation]`.
 """
 
 import numpy as np
 
 
 def bit_reversal(size: int) -> np.ndarray:
-    """Order the numbers below `size` by their binary digits read backwards.
-
-    Digits are as many as `size - 1` has; numbers that are not below `size` are left out.
+    """Sort the numbers below `size` by their binary digits in reverse, with as many digits as `size - 1` has.
 
     Example:
       >>> bit_reversal(6)
@@ -25,13 +23,13 @@ def bit_reversal(size: int) -> np.ndarray:
     Source: state-spaces/s4 `src/utils/permutations.py` (Gu et al., arXiv:2111.00396); S5 has the same.
     """
     order = np.zeros(1, np.int64)
-    while len(order) < size:  # a new leading digit becomes the last one to change
+    while len(order) < size:  # a new leading digit is the last one to change
         order = np.concatenate([2 * order, 2 * order + 1])
     return order[order < size]
 
 
 def numpy_permutation(size: int, seed: int) -> np.ndarray:
-    """Return `numpy.random.RandomState(seed).permutation(size)`, whose stream NumPy has frozen (NEP 19).
+    """`numpy.random.RandomState(seed).permutation(size)`, which is the same in all versions of NumPy (NEP 19).
 
     Example:
       >>> numpy_permutation(5, seed=0)
@@ -48,10 +46,10 @@ def numpy_permutation(size: int, seed: int) -> np.ndarray:
 
 
 def torch_permutation(size: int, seed: int) -> np.ndarray:
-    """Return what PyTorch's CPU draws first after `torch.manual_seed(seed)`, with `torch.randperm(size)`.
+    """`torch.randperm(size)` on a CPU, right after `torch.manual_seed(seed)`.
 
-    It swaps each entry i but the last with the entry i + u_i mod (size - i); u_i are the 32-bit numbers of MT19937.
-    NumPy's `RandomState` seeds that generator the same way.
+    PyTorch swaps each entry i but the last with entry i + (u_i mod (size - i)). The u_i are the 32-bit numbers of
+    MT19937, which NumPy's `RandomState` seeds in the same way.
 
     Example:
       >>> torch_permutation(5, seed=0)
@@ -101,5 +99,5 @@ def permuted_torch_12008(rows: int, columns: int) -> np.ndarray:
 
 def _mnist_size(rows: int, columns: int) -> int:
     if rows * columns != 784:
-        raise ValueError(f"The permutation was published for 784 pixels, not for an image of {rows} x {columns}.")
+        raise ValueError(f"order is a permutation published for 784 pixels, not for an image of {rows} x {columns}.")
     return 784

@@ -1,4 +1,7 @@
-"""What a published number depends on besides the model and its training. Two results of one protocol compare."""
+"""Protocols: the data set, split, reading order, augmentation and selection rule of a result.
+
+Two results are comparable if their protocols are equal in everything but the name, and so have the same SHA-256.
+"""
 
 import dataclasses
 import hashlib
@@ -7,14 +10,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from rowlstm_jax.data import DATASETS, IMAGE_SHAPE
-from rowlstm_jax.errors import UserError
 from rowlstm_jax.tasks.augmentation import Affine
 from rowlstm_jax.tasks.orders import order_digest, order_index
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """A named protocol; its digest is that of all that its fields stand for, not of its name.
+    """What a result depends on besides the model and its training.
 
     Example:
       >>> protocol = Protocol("mine", dataset="mnist", validation_examples=10_000, order="columns")
@@ -22,20 +24,20 @@ class Protocol:
       ('e2328a9c', '907b30d2')
 
     Raises:
-      ValueError: `validation_examples` is negative, or 0 where the best evaluated step is to be selected.
+      ValueError: `validation_examples` is negative, or 0 although `selection` needs validation examples.
     """
 
     name: str
     dataset: str
     """A key of `rowlstm_jax.data.DATASETS`."""
     validation_examples: int
-    """The first so many training images in file order are held out; the others train."""
+    """Number of training images to hold out for validation: the first ones, in file order."""
     order: str
-    """A key of `rowlstm_jax.tasks.orders.ORDERS`: how an image becomes a sequence."""
+    """The order in which pixels are read: a key of `rowlstm_jax.ORDERS`."""
     augmentation: Affine | None = None
-    """Random maps of the training images; None trains on the images as they are."""
+    """Random affine maps of the training images; None for no augmentation."""
     selection: Literal["last", "best_validation"] = "last"
-    """Which weights the test set sees: the last step's, or those of the best evaluated step, of equals the later."""
+    """The weights for the test set: of the last step, or of the best validation accuracy (the later step, if equal)."""
 
     def __post_init__(self):
         if self.validation_examples < 0:
@@ -44,11 +46,7 @@ class Protocol:
             raise ValueError("selection is 'best_validation', and no validation examples are held out.")
 
     def fields(self) -> dict[str, Any]:
-        """All that the protocol says but its name, as JSON values.
-
-        Names whose meaning could change, of a data set and of an order, stand beside a version or a digest of what they
-        mean now.
-        """
+        """All fields but the name, as JSON values, with version and digest of the data set and digest of the order."""
         values = dataclasses.asdict(self)
         del values["name"]
         return values | {
@@ -60,12 +58,12 @@ class Protocol:
         }
 
     def sha256(self) -> str:
-        """`protocol_digest` of the `fields`."""
+        """The SHA-256 of the `fields`: it does not depend on the name."""
         return protocol_digest(self.fields())
 
 
 def protocol_digest(fields: Mapping[str, Any]) -> str:
-    """SHA-256 of a protocol's fields in their canonical form: JSON, its keys sorted, without spaces."""
+    """The SHA-256 of a protocol's fields as JSON with sorted keys and no spaces."""
     canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -90,11 +88,11 @@ PROTOCOLS = {
 
 
 def find_protocol(name: str) -> Protocol:
-    """The ready protocol of this name.
+    """The protocol of this name in `PROTOCOLS`.
 
     Raises:
-      UserError: there is none.
+      ValueError: there is none.
     """
     if name not in PROTOCOLS:
-        raise UserError(f"There is no protocol {name!r}; choose one of {', '.join(PROTOCOLS)}.")
+        raise ValueError(f"protocol is {name!r}; choose one of {', '.join(PROTOCOLS)}.")
     return PROTOCOLS[name]

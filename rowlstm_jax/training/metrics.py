@@ -1,4 +1,4 @@
-"""Sums and counts that merge by addition and are divided once, at the end. Pure."""
+"""Metrics as sums and counts, which are added up and divided once, at the end. Pure."""
 
 import math
 from typing import NamedTuple
@@ -6,19 +6,20 @@ from typing import NamedTuple
 import flax.struct
 import jax
 import jax.numpy as jnp
-import optax
+
+from rowlstm_jax.training.loss import cross_entropy
 
 
 class Metrics(flax.struct.PyTreeNode):
-    """Sums over examples and over steps; those of two sets merge into those of their union.
+    """Sums over examples and over steps.
 
     Attributes:
       loss: sum over examples of the softmax cross-entropy in nats, float32 [].
-      correct: how many examples the largest logit classifies rightly, int32 [].
-      examples: int32 [].
+      correct: number of examples whose class has the largest logit, int32 [].
+      examples: number of examples, int32 [].
       gradient_norm: sum over steps of the gradient's L2 norm, float32 [].
-      nonfinite: how many steps had a loss or a gradient norm that was not finite, int32 []; all else is without them.
-      steps: int32 [].
+      nonfinite: number of steps whose loss or gradient norm was not finite, int32 []. The others leave them out.
+      steps: number of steps, int32 [].
     """
 
     loss: jax.Array
@@ -30,45 +31,44 @@ class Metrics(flax.struct.PyTreeNode):
 
     @property
     def mean_loss(self) -> jax.Array:
-        """Cross-entropy an example, in nats."""
+        """Mean cross-entropy of an example, in nats."""
         return self.loss / self.examples
 
     @property
     def accuracy(self) -> jax.Array:
-        """Share of the examples classified rightly."""
+        """Share of the examples that are classified correctly."""
         return self.correct / self.examples
 
     @classmethod
     def zeros(cls) -> "Metrics":
-        """The metrics of nothing: the neutral element of `merge`."""
-        # One array each: a donated argument must not appear twice.
+        """Metrics of no examples and no steps."""
+        # An array for each: a donated argument must not appear twice.
         return cls(*(jnp.zeros((), t) for t in (jnp.float32, jnp.int32, jnp.int32, jnp.float32, jnp.int32, jnp.int32)))
 
     @classmethod
     def of_examples(cls, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> "Metrics":
-        """Sum over the examples whose mask is true; the padding of a last batch counts nothing.
+        """Metrics of the examples whose mask is true.
 
         Args:
-          logits: [B, C]; the loss is computed in float32.
+          logits: [B, C].
           labels: integer classes [B].
-          mask: bool [B].
+          mask: bool [B]; false for padding.
         """
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
         return cls.zeros().replace(
-            loss=jnp.sum(losses, where=mask),
+            loss=jnp.sum(cross_entropy(logits, labels), where=mask),
             correct=jnp.sum(jnp.argmax(logits, axis=-1) == labels, where=mask, dtype=jnp.int32),
             examples=jnp.sum(mask, dtype=jnp.int32),
         )
 
     def of_step(self, gradient_norm: jax.Array) -> "Metrics":
-        """Count the examples' metrics as one training step with this gradient norm; if not finite, as that alone."""
+        """Metrics of a training step, from those of its examples; if it is not finite, only that is counted."""
         finite = jnp.isfinite(self.loss) & jnp.isfinite(gradient_norm)
         one = jnp.ones((), jnp.int32)
         counted = self.replace(gradient_norm=gradient_norm, steps=one)
         return jax.tree.map(lambda a, b: jnp.where(finite, a, b), counted, type(self).zeros().replace(nonfinite=one))
 
     def merge(self, other: "Metrics") -> "Metrics":
-        """The metrics of both sets together."""
+        """The sums of both."""
         return jax.tree.map(jnp.add, self, other)
 
 

@@ -1,4 +1,4 @@
-"""How far a run has come: all that its next step depends on, and what a checkpoint holds. Pure."""
+"""The state of a run of S seeds, which is what a checkpoint holds. Pure."""
 
 from typing import Any
 
@@ -8,17 +8,18 @@ import jax
 import jax.numpy as jnp
 
 from rowlstm_jax.training.metrics import Metrics
-from rowlstm_jax.training.recipe import Recipe, evaluation_params
+from rowlstm_jax.training.optimizers import evaluation_params
+from rowlstm_jax.training.recipe import Recipe
 from rowlstm_jax.training.step import TrainState, init_state
 
 
 class Scores(flax.struct.PyTreeNode):
-    """How well the seeds have done on validation, [S] each.
+    """The best evaluation of each seed on the validation examples.
 
     Attributes:
-      step: of the best evaluation, int32; of equals, the later.
-      accuracy: of the best evaluation, float32; below 0 before the first.
-      stale: evaluations since then, int32.
+      step: its step, int32 [S]; the later one, if two are equal.
+      accuracy: its accuracy, float32 [S]; below 0 before the first evaluation.
+      stale: number of evaluations since then, int32 [S].
     """
 
     step: jax.Array
@@ -27,15 +28,15 @@ class Scores(flax.struct.PyTreeNode):
 
     @classmethod
     def none(cls, num_seeds: int) -> "Scores":
-        """Those of seeds that have not been evaluated."""
+        """Before the first evaluation."""
         return cls(jnp.zeros(num_seeds, jnp.int32), jnp.full(num_seeds, -1.0), jnp.zeros(num_seeds, jnp.int32))
 
     def stopped(self, patience: int | None) -> jax.Array:
-        """Which seeds have not been as good as before for `patience` evaluations in a row, bool [S]."""
+        """Which seeds have had `patience` evaluations in a row below their best, bool [S]."""
         return self.stale < 0 if patience is None else self.stale >= patience
 
     def update(self, step: jax.Array, accuracy: jax.Array, patience: int | None) -> tuple["Scores", jax.Array]:
-        """Take in an evaluation; for a seed that has stopped it does not count.
+        """Add an evaluation. It does not count for a seed that has stopped.
 
         Args:
           step: int32 [].
@@ -43,7 +44,7 @@ class Scores(flax.struct.PyTreeNode):
           patience: see `stopped`.
 
         Returns:
-          The scores after it, and for which seeds it was the best, bool [S].
+          The new scores, and the seeds for which this evaluation is the best, bool [S].
         """
         running = ~self.stopped(patience)
         better = running & (accuracy >= self.accuracy)
@@ -56,13 +57,13 @@ class Scores(flax.struct.PyTreeNode):
 
 
 class RunState(flax.struct.PyTreeNode):
-    """All that the next step depends on, with the flags; every array has a leading axis S.
+    """The state of a run between two steps. Every array has a leading axis S.
 
     Attributes:
-      state: of every seed.
-      metrics: sums since the last record.
-      best: the weights of the best evaluated step so far, where the protocol selects these; else None.
-      scores: which evaluation that was; else None.
+      state: of each seed.
+      metrics: sums since the last logged step.
+      best: the weights of the best evaluation so far, if the protocol selects them; else None.
+      scores: the best evaluation so far, if the protocol selects its weights; else None.
     """
 
     state: TrainState
@@ -71,7 +72,7 @@ class RunState(flax.struct.PyTreeNode):
     scores: Scores | None = None
 
     def evaluation_params(self) -> chex.ArrayTree:
-        """The weights that an evaluation sees, [S, ...]: where the optimiser keeps an average, that."""
+        """The weights to evaluate, [S, ...]; see `rowlstm_jax.training.optimizers.evaluation_params`."""
         return evaluation_params(self.state.params, self.state.opt_state)
 
 
@@ -83,14 +84,14 @@ def initial_state(
     *,
     select_best: bool,
 ) -> RunState:
-    """What is so before the first step, a function of the seeds, unless weights are given.
+    """The state of a run before the first step.
 
     Args:
       recipe: model, optimiser and loss.
       inputs: [1, T, F]; only the shape matters.
       seeds: uint32 [S].
-      params: [S, ...], to start from instead of initial ones.
-      select_best: whether the weights of the best evaluated step are kept.
+      params: [S, ...], parameters to start from instead of the model's initial ones.
+      select_best: whether to keep the weights of the best evaluation.
     """
 
     def of_one(seed_and_params: tuple[jax.Array, Any]) -> TrainState:
@@ -98,10 +99,10 @@ def initial_state(
 
     state, num_seeds = jax.lax.map(of_one, (seeds, params)), len(seeds)
     zeros = jax.tree.map(lambda x: jnp.zeros((num_seeds, *x.shape), x.dtype), Metrics.zeros())
-    progress = RunState(state, zeros)
-    return progress.replace(best=state.params, scores=Scores.none(num_seeds)) if select_best else progress
+    best, scores = (state.params, Scores.none(num_seeds)) if select_best else (None, None)
+    return RunState(state, zeros, best, scores)
 
 
 def keep_better(better: jax.Array, new: chex.ArrayTree, old: chex.ArrayTree) -> chex.ArrayTree:
-    """Of two trees of [S, ...], for each seed the new one's values where it is better, bool [S]."""
+    """For each seed, the values of the new tree [S, ...] if it is better, bool [S], else those of the old one."""
     return jax.tree.map(lambda a, b: jnp.where(jnp.expand_dims(better, tuple(range(1, a.ndim))), a, b), new, old)

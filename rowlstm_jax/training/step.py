@@ -1,4 +1,8 @@
-"""One training step and one evaluation step, from value to value. Pure; programs.py puts jit and donation on."""
+"""One training step and one evaluation step as pure functions. `parallel` compiles them.
+
+Under `jax.shard_map` the functions take `axis`, the name of the mesh axis over which a batch is split; each device then
+has B examples of it. Without `axis` there is one device, and it has the whole batch.
+"""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,15 +16,19 @@ import optax
 from flax.training import train_state
 
 from rowlstm_jax.tasks import Preprocessing, Read, augment, scale
+from rowlstm_jax.training.loss import smooth_labels
 from rowlstm_jax.training.metrics import Metrics
-from rowlstm_jax.training.recipe import Recipe, SkipState
+from rowlstm_jax.training.optimizers import SkipState
+from rowlstm_jax.training.recipe import Recipe
+
+Tree = TypeVar("Tree")  # any tree of arrays
 
 
 class TrainState(train_state.TrainState):
-    """Flax's TrainState (step, params, opt_state, apply_fn, tx), and what else a step depends on.
+    """Flax's TrainState (step, params, opt_state, apply_fn, tx) with two more fields.
 
     Attributes:
-      key: every step's key is folded from it.
+      key: the random key from which the keys of all steps are derived.
       label_smoothing: see `Recipe`.
     """
 
@@ -34,7 +42,7 @@ class Batch(flax.struct.PyTreeNode):
     Attributes:
       inputs: float32 [B, T, F].
       labels: int32 [B].
-      mask: bool [B]; false marks padding.
+      mask: bool [B]; false for padding.
     """
 
     inputs: jax.Array
@@ -42,19 +50,16 @@ class Batch(flax.struct.PyTreeNode):
     mask: jax.Array
 
 
-T = TypeVar("T")  # any tree of arrays
-
-
 def init_state(
     recipe: Recipe, inputs: jax.Array, seed: jax.Array | int, params: chex.ArrayTree | None = None
 ) -> TrainState:
-    """The state before the first step, a function of the seed alone, unless weights are given.
+    """The state of one seed before the first step.
 
     Args:
       recipe: model, optimiser and loss.
       inputs: an example batch [1, T, F]; only its shape and dtype matter.
       seed: 0 or more.
-      params: of the model, to start from instead of its initial ones.
+      params: parameters to start from instead of the model's initial ones.
     """
     params_key, steps_key = jax.random.split(jax.random.key(seed))
     if params is None:
@@ -69,43 +74,37 @@ def init_state(
     return state.replace(step=jnp.zeros((), jnp.int32))
 
 
-def read_batch(images: jax.Array, labels: jax.Array, mask: jax.Array, order: Read) -> Batch:
-    """Turn stored pixels into what the model reads.
+def train_step(state: TrainState, batch: Batch, axis: str | None = None) -> tuple[TrainState, Metrics]:
+    """Take one step: the gradient of the loss, and one update by the optimiser.
 
     Args:
-      images: uint8 [B, R, K].
-      labels: uint8 [B].
-      mask: bool [B].
-      order: a function of `rowlstm_jax.tasks.orders`.
+      state: before the step; the same on all devices.
+      batch: B examples.
+      axis: see the module.
+
+    Returns:
+      The next state, and the metrics of the whole batch before the update.
     """
-    return Batch(inputs=order(scale(images)), labels=labels.astype(jnp.int32), mask=mask)
-
-
-def gather(images: jax.Array, labels: jax.Array, indices: jax.Array, order: Read) -> Batch:
-    """The batch of the images [N, R, K] and labels [N] with these indices, int32 [B]."""
-    return read_batch(images[indices], labels[indices], jnp.ones(indices.shape, bool), order)
-
-
-def step_keys(state: TrainState) -> tuple[jax.Array, jax.Array]:
-    """The keys of a step's dropout and of its augmentation, a function of the seed and the step."""
-    dropout, augmentation = jax.random.split(jax.random.fold_in(state.key, state.step))
-    return dropout, augmentation
+    (_, metrics), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params, state, batch, axis)
+    gradients, metrics = total((gradients, metrics), axis)
+    if isinstance(state.opt_state, SkipState):  # it checks gradients and parameters; this adds the loss
+        gradients = jax.tree.map(lambda x: jnp.where(jnp.isfinite(metrics.loss), x, jnp.nan), gradients)
+    return state.apply_gradients(grads=gradients), metrics.of_step(optax.tree.norm(gradients))
 
 
 def loss_fn(
     params: chex.ArrayTree, state: TrainState, batch: Batch, axis: str | None = None
 ) -> tuple[jax.Array, Metrics]:
-    """What a step descends: the mean softmax cross-entropy of a batch, its labels smoothed if asked; and metrics.
+    """The loss of a batch: the mean softmax cross-entropy, with smoothed labels if the recipe asks for them.
 
     Args:
       params: the parameters to differentiate by.
-      state: names the model, and the step whose dropout masks are drawn.
-      batch: B examples.
-      axis: under `jax.shard_map`, the mesh axis over which a larger batch, without padding, is split evenly; B
-        examples of it are here.
+      state: the model, and the step whose dropout masks are drawn.
+      batch: B examples, without padding if they are part of a larger batch.
+      axis: see the module.
 
     Returns:
-      What these examples add to the batch's loss in nats, float32 [], and their sums and counts.
+      What these examples add to the loss of the whole batch, in nats, float32 [], and their metrics.
     """
     key, _ = step_keys(state)
     devices = 1 if axis is None else jax.lax.axis_size(axis)
@@ -113,59 +112,57 @@ def loss_fn(
         key = jax.random.fold_in(key, jax.lax.axis_index(axis))
     logits = state.apply_fn({"params": params}, batch.inputs, train=True, rngs={"dropout": key})
     metrics = Metrics.of_examples(logits, batch.labels, batch.mask)
-    loss = metrics.mean_loss
-    if state.label_smoothing:
-        # Cross-entropy with the uniform distribution over the classes, from which the true class takes its part.
-        uniform = -jnp.mean(jax.nn.log_softmax(logits.astype(jnp.float32)), axis=-1)
-        loss += state.label_smoothing * (jnp.sum(uniform, where=batch.mask) / metrics.examples - loss)
+    loss = smooth_labels(metrics.mean_loss, logits, batch.mask, metrics.examples, state.label_smoothing)
     return loss / devices, metrics
 
 
-def train_step(state: TrainState, batch: Batch, axis: str | None = None) -> tuple[TrainState, Metrics]:
-    """Make one optimiser update.
+def step_keys(state: TrainState) -> tuple[jax.Array, jax.Array]:
+    """The random keys of a step's dropout and augmentation. They depend on the seed and the step only."""
+    dropout, augmentation = jax.random.split(jax.random.fold_in(state.key, state.step))
+    return dropout, augmentation
 
-    Args:
-      state: before the step; the same on all devices.
-      batch: B examples.
-      axis: under `jax.shard_map`, the mesh axis over which a larger batch is split; B examples of it are here.
 
-    Returns:
-      The next state, and the metrics of the whole batch before the update.
-    """
-    (_, metrics), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params, state, batch, axis)
-    gradients, metrics = total((gradients, metrics), axis)
-    if isinstance(state.opt_state, SkipState):  # which knows gradients and weights only: a loss counts too
-        gradients = jax.tree.map(lambda x: jnp.where(jnp.isfinite(metrics.loss), x, jnp.nan), gradients)
-    return state.apply_gradients(grads=gradients), metrics.of_step(optax.tree.norm(gradients))
+def total(tree: Tree, axis: str | None) -> Tree:
+    """The sum of a tree over the devices, by one all-reduce of one vector. Counts become float32, exact up to 2**24."""
+    if axis is None:
+        return tree
+    vector, unravel = jax.flatten_util.ravel_pytree(tree)
+    return unravel(jax.lax.psum(vector, axis))
 
 
 def eval_step(
     apply_fn: Callable[..., Any], params: chex.ArrayTree, batch: Batch, axis: str | None = None
 ) -> tuple[Metrics, jax.Array]:
-    """Evaluate a batch without dropout.
+    """Evaluate a batch, without dropout.
 
     Args:
       apply_fn: of the model.
-      params: its parameters, or the average of them that the optimiser keeps.
+      params: of the model, or their average.
       batch: B examples.
-      axis: under `jax.shard_map`, the mesh axis over which a larger batch is split; B examples of it are here.
+      axis: see the module.
 
     Returns:
-      The metrics of the whole batch's unmasked examples, and the logits [B, C] of those that are here.
+      The metrics of the whole batch, and the logits [B, C] of this device's examples.
     """
     logits = apply_fn({"params": params}, batch.inputs)
     return total(Metrics.of_examples(logits, batch.labels, batch.mask), axis), logits
 
 
-def total(tree: T, axis: str | None) -> T:
-    """The sum over the devices along a mesh axis; without one, the tree itself.
+def read_batch(images: jax.Array, labels: jax.Array, mask: jax.Array, order: Read) -> Batch:
+    """Make a batch of stored images.
 
-    All of it travels as one vector in one all-reduce; counts do so as float32, exact up to 2**24.
+    Args:
+      images: uint8 [B, R, K].
+      labels: uint8 [B].
+      mask: bool [B]; false for padding.
+      order: images [B, R, K] -> sequences [B, T, F].
     """
-    if axis is None:
-        return tree
-    vector, unravel = jax.flatten_util.ravel_pytree(tree)
-    return unravel(jax.lax.psum(vector, axis))
+    return Batch(inputs=order(scale(images)), labels=labels.astype(jnp.int32), mask=mask)
+
+
+def gather(images: jax.Array, labels: jax.Array, indices: jax.Array, order: Read) -> Batch:
+    """Make a batch of the examples at indices, int32 [B], of all images [N, R, K] and labels [N]."""
+    return read_batch(images[indices], labels[indices], jnp.ones(indices.shape, bool), order)
 
 
 def training_batch(
@@ -176,7 +173,7 @@ def training_batch(
     preprocessing: Preprocessing,
     axis: str | None,
 ) -> Batch:
-    """`gather` for training: its images varied, if asked, by a function of the seed, the step and their position."""
+    """`gather` with augmentation. The maps depend on the seed, the step and the position in the batch only."""
     if preprocessing.augmentation is None:
         return gather(images, labels, indices, preprocessing.order)
     _, key = step_keys(state)
@@ -194,23 +191,23 @@ def train_steps(
     preprocessing: Preprocessing,
     axis: str | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """Take several steps in one dispatch, on data that lie on the device.
+    """Take several steps in one call, on data that lie on the device.
 
-    The number of steps is a value, not a shape: one compiled program serves one step or many, so the results are
-    those of one step at a time, to the bit, and nothing compiles anew.
+    The number of steps is a value and not a shape. So one compiled program serves any number of steps, and its results
+    have the same bits as those of one step at a time.
 
     Args:
       state: before the first of the steps.
-      metrics: sums of earlier steps, to be added to.
+      metrics: sums of earlier steps.
       images: all training images, uint8 [N, R, K].
       labels: uint8 [N].
-      indices: which examples make each step's batch, int32 [number of steps or more, B].
+      indices: the examples of each step's batch, int32 [num_steps or more, B].
       num_steps: int32 [], 1 or more.
-      preprocessing: how an image is read, and varied before.
-      axis: under `jax.shard_map`, the mesh axis over which the columns of larger `indices` are split.
+      preprocessing: augmentation and reading order.
+      axis: see the module.
 
     Returns:
-      The state after the steps, and the sums with these steps added.
+      The state after the steps, and the metrics with these steps added.
     """
 
     def body(step: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:

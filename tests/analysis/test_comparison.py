@@ -222,7 +222,7 @@ def test_compare_measures_the_second_from_the_first(tmp_path):
 
 def test_show_warns_of_a_test_set_opened_twice_and_says_what_differs(run, tmp_path, capsys):
     other = write_run(tmp_path / "other", fields={"order": "columns"}, test_openings=[{"step": 1}, {"step": 2}])
-    comparison.show_comparison(comparison.compare(results.open_run(run), results.open_run(other), ["order"]))
+    comparison.compare(results.open_run(run), results.open_run(other), ["order"]).show()
     printed = capsys.readouterr().out
     assert "Warning: the test set was opened 2 times in B" in printed
     assert "Warning: the test set was opened 1" not in printed
@@ -235,8 +235,8 @@ def test_show_and_draw_runs_of_one_seed(tmp_path, capsys):
     found = comparison.compare(*runs)
     assert found.over_seeds is None
     assert found.over_examples.p == pytest.approx(found.pairs[0].p)
-    comparison.show_comparison(found)
-    comparison.draw_comparison(tmp_path / "picture.png", found)
+    found.show()
+    found.draw(tmp_path / "picture.png")
     assert "Over seeds: no test" in capsys.readouterr().out
     assert (tmp_path / "picture.png").exists()
 

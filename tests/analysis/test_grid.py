@@ -3,7 +3,7 @@ import json
 import optax
 import pytest
 
-from rowlstm_jax.analysis import grid, report
+from rowlstm_jax.analysis import grid
 from rowlstm_jax.config import RunConfig
 from rowlstm_jax.errors import InterruptedRun, NonFiniteError, UserError
 from rowlstm_jax.models.cells import CELLS
@@ -18,23 +18,23 @@ def trained(monkeypatch) -> list[tuple[str, int]]:
     """Which runs were trained, and to which step; nothing is computed."""
     done = []
 
-    def fit(run, data):
-        if run.directory.name == "lem-rows":
+    def fit(run, data, folder):
+        if folder.path.name == "lem-rows":
             raise NonFiniteError("The loss stopped being finite.")
-        if run.directory.name == "gru-rows" and run.config.steps == 7:
+        if folder.path.name == "gru-rows" and run.config.steps == 7:
             raise InterruptedRun("Stopped.", 2)
-        run.begin(0)
-        done.append((run.directory.name, run.config.steps))
+        folder.begin(0)
+        done.append((folder.path.name, run.config.steps))
 
-    def finish(run, fitted, data):
+    def finish(run, fitted, data, folder):
         values = {"values": [0.5, 0.7]}
         summary = {"steps": run.config.steps, "test_accuracy": values, "num_params": 9, "timing": {"ms_per_step": 3.0}}
-        (run.directory / "summary.json").write_text(json.dumps(summary))
+        (folder.path / "summary.json").write_text(json.dumps(summary))
         return summary
 
     monkeypatch.setattr(grid, "fit", fit)
-    monkeypatch.setattr(report, "load_data", lambda run: None)
-    monkeypatch.setattr(report, "finish", finish)
+    monkeypatch.setattr(grid, "load_data", lambda run, folder: None)
+    monkeypatch.setattr(grid, "finish", finish)
     return done
 
 

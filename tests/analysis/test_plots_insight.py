@@ -120,10 +120,21 @@ def test_memory_of_several_seeds_is_that_of_their_mean(tmp_path):
     np.testing.assert_array_equal(pixels(tmp_path / "one.png"), pixels(tmp_path / "three.png"))
 
 
-def test_memory_of_a_cell_without_gates_is_its_gradients(tmp_path):
-    records = [{"step": step, "layer_0_forward/gradient_norm_carry": [0.1, 0.2]} for step in range(20)]
-    plots.memory(tmp_path / "m.png", records)
-    assert pixels(tmp_path / "m.png").shape == (360, 468, 3)
+@pytest.mark.parametrize("name", ["layer_0_forward/gradient_norm_carry", "input/gradient_norm"])
+def test_memory_of_a_model_without_gates_is_its_gradients(tmp_path, name):
+    plots.memory(tmp_path / "m.png", [{"step": step, "gradient_norm": 1.0, name: [0.1, 0.2]} for step in range(20)])
+    picture = pixels(tmp_path / "m.png")
+    assert picture.shape == (360, 468, 3)
+    assert (picture[:, :4] == 255).all(), "tick labels run off the picture"
+    assert (picture[:, 4:20] < 128).any(), "the axis has lost its name"
+    assert len(where(picture, "#440154")), "no line in viridis' darkest for the first step"
+
+
+def test_gradients_without_a_step_have_no_key_to_their_colours(tmp_path):
+    plots.memory(tmp_path / "with.png", [{"step": 3, "input/gradient_norm": [0.1, 0.2]}])
+    plots.memory(tmp_path / "without.png", [{"input/gradient_norm": [0.1, 0.2]}])
+    coloured = [len(where(pixels(tmp_path / f"{name}.png"), "#440154")) for name in ("with", "without")]
+    assert coloured[0] > coloured[1] > 0
 
 
 def test_memory_without_records_is_refused(tmp_path):

@@ -10,7 +10,6 @@ from scipy import stats
 
 from rowlstm_jax.analysis.statistics import (
     OverSeeds,
-    bootstrap_interval,
     compare_examples,
     compare_seeds,
     mcnemar,
@@ -44,7 +43,6 @@ def test_summarize_of_several_values():
     assert summary["mean"] == pytest.approx(0.97)
     assert summary["std"] == pytest.approx(np.sqrt(2e-4 / 3))
     assert summary["interval_95"] == list(student_interval(values))
-    assert summary["bootstrap_95"] == list(bootstrap_interval(values))
 
 
 @pytest.mark.parametrize("values", [[], [[0.5]], [0.5, np.nan], [np.inf]])
@@ -53,25 +51,9 @@ def test_values_are_finite_numbers(values):
         summarize(values)
 
 
-def test_bootstrap_interval_is_that_of_all_resamples():
-    values = [0.0, 1.0, 5.0, 6.0]
-    means = [np.mean(resample) for resample in itertools.product(values, repeat=4)]
-    assert bootstrap_interval(values, confidence=0.8) == pytest.approx(np.percentile(means, [10, 90]), abs=0.26)
-
-
-def test_bootstrap_interval_is_deterministic_and_narrows_with_less_confidence():
-    values = np.random.default_rng(0).normal(0.98, 0.01, 10)
-    low, high = found(bootstrap_interval(values))
-    assert bootstrap_interval(values) == (low, high)
-    assert bootstrap_interval(values, seed=1) != (low, high)
-    narrow = found(bootstrap_interval(values, confidence=0.5))
-    assert low < narrow[0] < values.mean() < narrow[1] < high
-
-
-@pytest.mark.parametrize("interval", [bootstrap_interval, student_interval])
-def test_intervals_of_one_value_and_of_equal_values(interval):
-    assert interval([0.98]) is None
-    assert interval([0.9] * 5) == pytest.approx((0.9, 0.9))
+def test_the_interval_of_one_value_and_of_equal_values():
+    assert student_interval([0.98]) is None
+    assert student_interval([0.9] * 5) == pytest.approx((0.9, 0.9))
 
 
 def test_student_interval_is_that_of_scipy():

@@ -1,5 +1,6 @@
 """The benchmarks compare like with like, and say what they could not compare. No test depends on a time."""
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -13,12 +14,11 @@ import pytest
 from jax.experimental import rnn
 from PIL import Image
 
-from experiments.benchmarks import comparison, peers, processes, reference, scaling, seeds, startup, train_step
-from experiments.benchmarks.agreement import losses
-from experiments.benchmarks.peers import cudnn, products
-from experiments.benchmarks.problem import make_problem
-from experiments.benchmarks.timing import alternate
-from experiments.benchmarks.trainer import UnavailableError
+from experiments.benchmarks import integrity, kill_resume, peers, processes, scaling, seeds, startup, train_step
+from experiments.benchmarks.harness import BenchmarkConfig, alternate
+from experiments.benchmarks.peers import jax_libraries, ours
+from experiments.benchmarks.problem import System, UnavailableError, losses, make_problem, reference
+from rowlstm_jax.config import flag
 from rowlstm_jax.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -41,31 +41,25 @@ def broadcasting():
     + [(name, "bfloat16") for name in ("torch", "flax", "flax-optimized", "haiku", "equinox", "keras", "rowlstm_jax")],
 )
 def test_every_system_computes_and_learns_what_the_equations_say(name, dtype):
-    # Not importorskip: Keras reads its backend when it is imported, and its module here sets it first.
+    # Not importorskip: Keras reads its backend when it is imported, and `keras_layer` sets it first.
     if name in LIBRARY and importlib.util.find_spec(LIBRARY[name]) is None:
         pytest.skip(f"{LIBRARY[name]} is not installed")
     if name == "torch-compile" and not shutil.which("g++"):
         pytest.skip("torch.compile needs a C++ compiler")
-    systems, reasons = comparison.prepare([name], make_problem(**SIZES, dtype=dtype), devices=2)
+    systems, reasons = peers.prepare([name], make_problem(**SIZES, dtype=dtype), devices=2)
     assert reasons == {}
     assert list(systems) == [name]
 
 
 def test_a_system_that_computes_or_learns_otherwise_is_not_timed(monkeypatch):
     problem = make_problem(**SIZES)
-
-    class Other:
-        def __init__(self, change: float):
-            self.change = change
-
-        def loss(self) -> float:
-            return reference.build(problem).loss() + self.change
-
-        def steps(self, count: int) -> None:
-            pass
-
-    monkeypatch.setattr(peers, "build", lambda name, problem, devices: Other({"torch": 0.01, "flax": 0.0}[name]))
-    systems, reasons = comparison.prepare(["torch", "flax"], problem, None)
+    first, _ = losses(reference(problem))
+    others = {
+        "torch": System(lambda count: None, lambda: first + 0.01),
+        "flax": System(lambda count: None, lambda: first),
+    }
+    monkeypatch.setattr(peers, "build", lambda name, problem, devices: others[name])
+    systems, reasons = peers.prepare(["torch", "flax"], problem, None)
     assert systems == {}
     assert reasons["torch"].startswith("not timed: its loss is 2.")
     assert reasons["flax"].startswith("not timed: in 5 steps its loss falls by 0.000000, not 0.")
@@ -79,16 +73,16 @@ def test_cudnns_weights_are_packed_as_its_reference_reads_them(monkeypatch):
 
     problem = make_problem(**SIZES)
     with pytest.raises(UnavailableError, match="needs a GPU"):
-        cudnn.build(problem)
+        jax_libraries.cudnn(problem)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(rnn, "lstm", lstm)
-    np.testing.assert_allclose(losses(cudnn.build(problem)), losses(reference.build(problem, biases=2)), rtol=1e-5)
+    np.testing.assert_allclose(losses(jax_libraries.cudnn(problem)), losses(reference(problem, biases=2)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_no_product_is_left_out_of_the_floor(devices):
     batch, steps, features, hidden = 8, 7, 5, 16
-    program = products.build(make_problem(batch, steps, features, hidden), devices).program
+    program, _ = ours.compile_products(make_problem(batch, steps, features, hidden), devices)
     analysis, text = program.cost_analysis() or {}, program.as_text() or ""
     forward, backward = (features + hidden) * 4 * hidden, 4 * hidden * hidden
     # The analysis counts a loop's body once.
@@ -108,11 +102,8 @@ def test_systems_take_turns():
 
 def test_what_is_missing_is_a_row_and_the_file_has_the_promised_form(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "experiments.benchmarks.peers.torch_lstm", raising=False)
-    config = train_step.Config(
-        **SIZES, rounds=2, peers="torch,cudnn,rowlstm_jax,matrix-products", json=tmp_path / "rows.json"
-    )
-    train_step.main(config)
+    names = ("torch", "cudnn", "rowlstm_jax", "matrix-products")
+    train_step.main(train_step.Config(**SIZES, rounds=2, peers=names, json=tmp_path / "rows.json"))
     assert "[bench]" in "".join(capsys.readouterr().out.split())
     written = json.loads((tmp_path / "rows.json").read_text())
     rows = {row["name"]: row for row in written["rows"]}
@@ -123,6 +114,7 @@ def test_what_is_missing_is_a_row_and_the_file_has_the_promised_form(tmp_path, m
     for name in ("rowlstm_jax", "matrix-products"):
         assert rows[name]["median_ms"] > 0
         assert rows[name]["ratio_to_torch"] is None, "torch did not run"
+    assert list(rows) == written["settings"]["peers"] == list(names)
     assert written["settings"]["hidden"] == 6
     assert written["machine"]["versions"]["jax"] == jax.__version__
     assert written["machine"]["cores"] > 0
@@ -132,7 +124,7 @@ def test_what_is_missing_is_a_row_and_the_file_has_the_promised_form(tmp_path, m
 def test_ratios_are_to_torch():
     timing = alternate({"torch": lambda count: None}, rounds=1)["torch"]
     doubled = type(timing)(*(2 * value for value in timing))
-    rows = comparison.rows(["torch", "keras", "flax"], {"torch": timing, "keras": doubled}, {"flax": "reason"})
+    rows = peers.rows(["torch", "keras", "flax"], {"torch": timing, "keras": doubled}, {"flax": "reason"})
     assert [row["ratio_to_torch"] for row in rows] == [1.0, 2.0, None]
     assert [row["note"] for row in rows] == ["", "", "reason"]
 
@@ -142,13 +134,22 @@ def test_ratios_are_to_torch():
     [
         (train_step.Config, {"rounds": 0}, r"--rounds is 0; it must be from 1 to 2147483647\."),
         (train_step.Config, {"hidden": -3}, r"--hidden is -3; it must be from 1 to"),
-        (train_step.Config, {"batch_size": 5, "devices": 2}, r"--batch-size is 5; it must be a multiple of --devices"),
+        (train_step.Config, {"batch_size": 5, "devices": 2}, r"--devices is 2; it must divide the batch of 5 exam"),
+        (
+            train_step.Config,
+            {"peers": ("flax", "tensor")},
+            r"--peers names 'tensor'; choose one or more of torch ",
+        ),
+        (train_step.Config, {"peers": ()}, r"--peers names nothing; choose one or more of torch torch-compile flax "),
         (
             train_step.Config,
             {"json": Path("/nowhere/rows.json")},
             r"--json is /nowhere/rows\.json; it must name a file",
         ),
         (scaling.Config, {"plot": Path("/")}, r"--plot is /; it must name a file"),
+        (scaling.Config, {"devices": 64}, r"--devices is 64; it must divide the batch of 32 examples\."),
+        (seeds.Config, {"devices": 8}, r"--devices is 8; it must divide the batch of 100 examples\."),
+        (kill_resume.Config, {"devices": 3}, r"--devices is 3; it must divide the batch of 20 examples\."),
         (startup.Config, {"repeats": 0}, r"--repeats is 0; it must be from 1"),
     ],
 )
@@ -157,7 +158,35 @@ def test_a_bad_value_is_refused_in_a_sentence(config, fields, sentence):
         config(**fields)
 
 
-@pytest.mark.parametrize("flags", [["--peers", "torch,tensorflow"], ["--time-steps", "0"]])
+WHOLE_NUMBERS = [
+    (script.Config, field.name)
+    for script in (train_step, scaling, startup, seeds, kill_resume, integrity)
+    for field in dataclasses.fields(script.Config)
+    if field.type in (int, int | None)
+]
+
+
+@pytest.mark.parametrize(("config", "name"), WHOLE_NUMBERS)
+def test_each_whole_number_may_be_anything_in_its_range_and_nothing_else(config, name):
+    least, most = {"seed": (0, 2**32 - 1), "devices": (1, 1024)}.get(name, (1, 2**31 - 1))
+    for value in (least, most) if name != "devices" else (least,):  # more devices must divide the batch
+        assert getattr(config(**{name: value}), name) == value
+    for value in (least - 1, most + 1):
+        with pytest.raises(UserError, match=rf"^{flag(name)} is {value}; it must be from {least} to {most}\.$"):
+            config(**{name: value})
+
+
+def test_the_ranges_are_those_of_whole_numbers_that_some_benchmark_has():
+    assert len(WHOLE_NUMBERS) >= 17
+    assert set(BenchmarkConfig.RANGES) <= {name for _, name in WHOLE_NUMBERS}
+
+
+def test_more_devices_than_there_are_end_the_comparison_and_are_no_row():
+    with pytest.raises(UserError, match=r"--devices is 1000, and there are \d+ \(cpu\)"):
+        peers.compare(["rowlstm_jax"], make_problem(**SIZES | {"batch_size": 1000}), 1000, 1)
+
+
+@pytest.mark.parametrize("flags", [["--peers", "flax,torch"], ["--time-steps", "0"]])
 def test_a_mistake_ends_with_one_sentence_and_status_2(flags):
     command = [sys.executable, "-m", "experiments.benchmarks.train_step", *flags]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -240,16 +269,13 @@ def test_an_experiment_that_can_not_start_is_an_error_in_its_own_words(tmp_path)
 def test_seeds_are_held_against_runs_of_one_seed_and_whole_runs_are_those_of_a_user(tmp_path, monkeypatch, capsys):
     started = []
 
-    def seconds(module, flags, output):
-        started.append((module, flags["seed"], flags["num-seeds"], flags["steps"]))
+    def seconds(flags, output):
+        started.append((flags["seed"], flags["num-seeds"], flags["steps"]))
         return 1.0 + flags["num-seeds"]
 
     monkeypatch.setattr(processes, "seconds", seconds)
     seeds.main(seeds.Config(num_seeds=2, rounds=1, repeats=1, steps=20, json=tmp_path / "rows.json"))
-    once = [
-        ("experiments.mnist_rows", *flags) for flags in ((0, 2, 10), (0, 1, 10), (0, 2, 20), (0, 1, 20), (1, 1, 20))
-    ]
-    assert started == once
+    assert started == [(0, 2, 10), (0, 1, 10), (0, 2, 20), (0, 1, 20), (1, 1, 20)]
     together, alone = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert (together["run_s"], together["run_ratio"], alone["run_s"], alone["run_ratio"]) == (3.0, 0.75, 4.0, 1.0)
     assert together["step_ratio"] == pytest.approx(together["step_ms"] / alone["step_ms"])

@@ -245,7 +245,7 @@ def test_seeds_at_once_are_the_runs_of_each_and_are_summed_up(several, finished)
     assert len(set(accuracy["values"])) == 3
     assert accuracy["mean"] == pytest.approx(np.mean(accuracy["values"]))
     assert accuracy["std"] == pytest.approx(np.std(accuracy["values"], ddof=1))
-    assert accuracy["bootstrap_95"][0] <= accuracy["mean"] <= accuracy["bootstrap_95"][1]
+    assert accuracy["interval_95"][0] <= accuracy["mean"] <= accuracy["interval_95"][1]
     with np.load(folder / "test.npz", allow_pickle=False) as arrays:
         correct = arrays["predictions"] == arrays["labels"][None]
     np.testing.assert_allclose(correct.mean(axis=1), accuracy["values"])
@@ -342,7 +342,7 @@ def test_orders_draws_those_that_are_named_and_refuses_others(tmp_path):
     with Image.open(tmp_path / "orders.png") as image:
         assert image.size == (1800, 432)
     for wrong, sentence in (
-        (["--orders", "spiral"], "There is no order 'spiral'; choose from rows, "),
+        (["--orders", "spiral"], "--orders names 'spiral'; choose from rows, "),
         (["--output", "orders.jpg"], "--output is orders.jpg; it must name a .png in a folder that can be written to."),
         (["--image", -1], "--image is -1; the training images are 0 to 59999."),
     ):

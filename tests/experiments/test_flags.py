@@ -30,7 +30,6 @@ from experiments import (
 )
 from experiments.benchmarks import scaling, seeds, startup, train_step
 from rowlstm_jax import cli
-from rowlstm_jax.analysis import grid, report
 from rowlstm_jax.config import RunConfig, absolute, flag
 from rowlstm_jax.errors import UserError
 
@@ -98,16 +97,17 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     def started(*_: object, **__: object) -> NoReturn:
         raise Started
 
-    for module, name in ((report, "load_data"), (insight, "load"), (orders, "load"), (grid, "train_grid")):
-        monkeypatch.setattr(module, name, started)
+    for script in SCRIPTS:
+        for name in ("load_data", "load", "train_grid"):
+            if hasattr(script, name):
+                monkeypatch.setattr(script, name, started)
     for script in SCRIPTS[-4:]:
         monkeypatch.setattr(script, "main", started)
     monkeypatch.setattr(results_table, "write_text", started)
     monkeypatch.setattr("jax.distributed.initialize", started)
     monkeypatch.setattr("rowlstm_jax.parallel.processes._say_on_abort", lambda _: None)
-    monkeypatch.setattr(
-        "rowlstm_jax.parallel.processes.ending_together", contextlib.nullcontext
-    )  # it would leave the process
+    # It would leave the process.
+    monkeypatch.setattr("rowlstm_jax.runs.folder.ending_together", contextlib.nullcontext)
     monkeypatch.setattr("jax.config.update", lambda *_: None)
     monkeypatch.setattr("gc.freeze", lambda: None)
 

@@ -1,5 +1,6 @@
 """Every cell against its equations in plain NumPy, and against PyTorch, Flax and TensorFlow 1 where they have it."""
 
+import functools
 from typing import Any
 
 import chex
@@ -19,6 +20,7 @@ from rowlstm_jax.models.cells import (
     LayerNormLSTMCell,
     LEMCell,
     PeepholeLSTMCell,
+    flax_lstm_params,
 )
 from tests.reference import sigmoid
 
@@ -30,10 +32,10 @@ def affine(p: Params, *inputs: np.ndarray) -> np.ndarray:
     return np.concatenate(inputs, axis=-1) @ p["kernel"] + p.get("bias", 0)
 
 
-def basic_lstm(p, carry, x):
+def basic_lstm(p, carry, x, forget_bias):
     c, h = carry
     i, j, f, o = np.split(affine(p, x, h), 4, axis=-1)
-    c = sigmoid(f + 1) * c + sigmoid(i) * np.tanh(j)
+    c = sigmoid(f + forget_bias) * c + sigmoid(i) * np.tanh(j)
     h = sigmoid(o) * np.tanh(c)
     return (c, h), h
 
@@ -102,7 +104,8 @@ def lem(p, carry, x):
 
 
 FORMULAS = [
-    (BasicLSTMCell(H), basic_lstm),
+    (BasicLSTMCell(H), functools.partial(basic_lstm, forget_bias=1)),
+    (BasicLSTMCell(H, forget_bias=0.0), functools.partial(basic_lstm, forget_bias=0)),
     (PeepholeLSTMCell(H, forget_bias=0.5), peephole_lstm),
     (LayerNormLSTMCell(H, epsilon=0.1), layer_norm_lstm),
     (GRUCell(H), gru),
@@ -138,7 +141,7 @@ def inputs() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(T, B, F)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("cell", "formula"), FORMULAS, ids=lambda x: getattr(x, "__name__", ""))
+@pytest.mark.parametrize(("cell", "formula"), FORMULAS, ids=lambda x: getattr(x, "__name__", type(x).__name__))
 def test_steps_from_a_random_carry_follow_the_equations(cell, formula, inputs):
     params = random_params(cell)
     carry = random_like(cell.initialize_carry(jax.random.key(0), (B, F)), seed=2)
@@ -146,6 +149,16 @@ def test_steps_from_a_random_carry_follow_the_equations(cell, formula, inputs):
     expected = run(lambda carry, x: formula(wide[0], carry, x), *wide[1:])
     ours = run(jax.jit(lambda carry, x: cell.apply({"params": params}, carry, x)), carry, inputs)
     chex.assert_trees_all_close(ours, jax.tree.map(np.float32, expected), rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("flax_cell", [nn.LSTMCell, nn.OptimizedLSTMCell])
+def test_the_basic_lstm_agrees_with_flax_cells_with_converted_weights(inputs, flax_cell):
+    params = random_params(BasicLSTMCell(H))
+    step = jax.jit(lambda carry, x: BasicLSTMCell(H).apply({"params": params}, carry, x))
+    _, ours = run(step, (np.zeros((B, H), np.float32),) * 2, inputs)
+    converted = flax_lstm_params(params, forget_bias=1.0)
+    theirs = jax.jit(nn.RNN(flax_cell(H), time_major=True).apply)({"params": {"cell": converted}}, inputs)
+    chex.assert_trees_all_close(ours, np.asarray(theirs), rtol=1e-5, atol=1e-5)
 
 
 def test_elman_agrees_with_torch_and_flax(inputs):

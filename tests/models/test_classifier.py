@@ -134,10 +134,25 @@ def test_dropout_between_layers_changes_over_time_and_with_the_key():
     chex.assert_trees_all_equal(model.apply(variables, inputs), model.apply(variables, inputs, train=False))
 
 
-@pytest.mark.parametrize("wrong", [{"readout": "first"}, {"num_layers": 0}, {"recurrence": "fast"}])
-def test_attributes_out_of_range_are_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        init(SequenceClassifier(BasicLSTMCell(2), num_classes=2, **wrong), jnp.zeros((1, 3, 2)))
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"readout": "first"}, "readout is 'first'"),
+        ({"num_layers": 0}, "num_layers is 0"),
+        ({"recurrence": "fast"}, "recurrence is 'fast'"),
+        ({"dropout": 0.3}, "dropout is 0.3, but it acts between layers and this model has one"),
+        ({"dropout": -0.1, "num_layers": 2}, "dropout is -0.1"),
+        ({"dropout": 1.0, "num_layers": 2}, "dropout is 1.0"),
+        ({"dropout": float("nan"), "num_layers": 2}, "dropout is nan"),
+        ({"segment": 0}, "segment is 0"),
+        ({"segment": 2, "recurrence": "scan"}, "segment is 2, but only the fused recurrence"),
+        ({"segment": 2, "cell": nn.GRUCell(2)}, "segment is 2, but only the fused recurrence"),
+        ({"recurrence": "fused", "cell": nn.GRUCell(2)}, 'recurrence is "fused", .* choose "scan" for GRUCell'),
+    ],
+)
+def test_attributes_that_are_wrong_or_would_be_ignored_are_refused(wrong, said):
+    with pytest.raises(ValueError, match=f"^{said}"):
+        init(SequenceClassifier(**{"cell": BasicLSTMCell(2), "num_classes": 2} | wrong), jnp.zeros((1, 3, 2)))
 
 
 class Subclass(BasicLSTMCell):

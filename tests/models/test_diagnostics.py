@@ -1,4 +1,7 @@
-"""What is said of a network's memory, held against plain NumPy loops and a loop that is unrolled in Python."""
+"""The diagnostics of a network against plain NumPy loops and a loop unrolled in Python; and for any model at all."""
+
+import dataclasses
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -8,11 +11,13 @@ import numpy as np
 import optax
 import pytest
 
-from rowlstm_jax.models.cells import BasicLSTMCell
+from rowlstm_jax.models.cells import CELLS, BasicLSTMCell, ElmanCell
 from rowlstm_jax.models.classifier import SequenceClassifier
 from rowlstm_jax.models.diagnostics import (
+    forward_flops,
     gates_over_time,
     gradient_diagnostics,
+    missing_diagnostics,
     probabilities_over_time,
     rows_needed,
     time_constants,
@@ -106,7 +111,8 @@ def unrolled_loss(model, params, inputs, labels, displacements):
 
 
 @pytest.mark.parametrize(
-    ("cell", "shape"), [(nn.GRUCell, {"num_layers": 2}), (nn.OptimizedLSTMCell, {"bidirectional": True})]
+    ("cell", "shape"),
+    [(nn.GRUCell, {"num_layers": 2}), (nn.OptimizedLSTMCell, {"bidirectional": True}), (nn.MGUCell, {})],
 )
 def test_gradients_of_any_cell_agree_with_an_unrolled_loop(cell, shape):
     inputs, labels = batch()
@@ -144,9 +150,151 @@ def test_gates_agree_with_numpy_in_both_directions(recurrence):
             chex.assert_trees_all_close(now, jax.tree.map(np.float32, expected), rtol=1e-5, atol=1e-6)
 
 
-def test_gates_of_another_cell_are_refused():
-    with pytest.raises(ValueError, match="GRUCell"):
-        gates_over_time(SequenceClassifier(nn.GRUCell(H), C), {}, jnp.zeros((B, T, F)))
+@pytest.mark.parametrize("of", ["cell", "model"])
+def test_gates_of_a_model_in_bfloat16_are_those_that_its_cell_computes(of):
+    inputs, _ = batch()
+    half = BasicLSTMCell(H, dtype=jnp.bfloat16)
+    model = SequenceClassifier(half, C) if of == "cell" else SequenceClassifier(BasicLSTMCell(H), C, dtype=jnp.bfloat16)
+    params = jax.jit(model.init)(jax.random.key(0), inputs)["params"]
+    gates = jax.jit(lambda params: gates_over_time(model, params, inputs))(params)["layer_0_forward"]
+    assert {gates[name].dtype for name in "ijfo"} == {jnp.dtype(jnp.bfloat16)}
+    carry = half.initialize_carry(jax.random.key(0), (B, F))
+    for t in range(T):
+        carry, _ = half.apply({"params": params["layer_0_forward"]}, carry, inputs[:, t])
+        np.testing.assert_allclose(gates["c"][t], carry[0], atol=5e-3)
+        np.testing.assert_allclose(gates["h"][t], carry[1], atol=5e-3)
+
+
+class Flat(nn.Module):
+    """No recurrence, no cell and no layers."""
+
+    @nn.compact
+    def __call__(self, inputs, *, train: bool = False):
+        return nn.Dense(C)(nn.tanh(nn.Dense(H)(inputs)).reshape(len(inputs), -1))
+
+
+class FlaxRNN(nn.Module):
+    """What Flax's own documentation shows: `nn.RNN` over a cell."""
+
+    @nn.compact
+    def __call__(self, inputs, *, train: bool = False):
+        return nn.Dense(C)(nn.RNN(nn.GRUCell(H))(inputs)[:, -1])
+
+
+class Counting(ElmanCell):
+    """Also counts the steps: part of its carry has no gradient; and it calls its base class."""
+
+    def __call__(self, carry: Any, inputs: jax.Array) -> Any:
+        h, output = super().__call__(carry[0], inputs)
+        return (h, carry[1] + 1), output
+
+    @nn.nowrap
+    def initialize_carry(self, rng, input_shape):
+        return super().initialize_carry(rng, input_shape), jnp.zeros((), jnp.int32)
+
+
+class Derived(ElmanCell):
+    """Has a field that its constructor does not take."""
+
+    scale: float = dataclasses.field(init=False)
+
+    def __post_init__(self):
+        self.scale = 1.0
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, carry, inputs):
+        return super().__call__(self.scale * carry, inputs)
+
+
+class Forgetful(nn.RNNCellBase):
+    """Carries a count and nothing else."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, carry, inputs):
+        return carry + 1, nn.Dense(self.features)(inputs)
+
+    @nn.nowrap
+    def initialize_carry(self, rng, input_shape):
+        return jnp.zeros((), jnp.int32)
+
+    @property
+    def num_feature_axes(self):
+        return 1
+
+
+def measured(model):
+    inputs, labels = batch()
+    params = jax.jit(model.init)(jax.random.key(0), inputs)["params"]
+    return jax.device_get(jax.jit(gradient_diagnostics, static_argnums=0)(model, params, inputs, labels))
+
+
+@pytest.mark.parametrize("model", [Flat(), FlaxRNN(), SequenceClassifier(Forgetful(H), C, readout="mean")])
+def test_of_a_model_without_a_known_carry_the_gradient_by_the_inputs_is_measured(model):
+    inputs, labels = batch()
+    found = measured(model)
+    assert set(found) == {"input/gradient_norm"}
+    params = jax.jit(model.init)(jax.random.key(0), inputs)["params"]
+    logits = jax.jit(lambda inputs: model.apply({"params": params}, inputs))
+    squares = np.zeros(T)
+    for b, t, feature in np.ndindex(B, T, F):
+        by = np.zeros((B, T, F), np.float32)
+        by[b, t, feature] = 1e-2
+        above, below = (cross_entropy(np.float64(logits(inputs + sign * by)), labels) for sign in (1, -1))
+        squares[t] += ((above - below) / 2e-2) ** 2
+    np.testing.assert_allclose(found["input/gradient_norm"], np.sqrt(squares), rtol=5e-3)
+
+
+def test_inputs_that_are_whole_numbers_have_no_gradient():
+    class Words(nn.Module):
+        @nn.compact
+        def __call__(self, inputs):
+            return nn.Dense(C)(nn.Embed(5, H)(inputs[..., 0]).mean(axis=1))
+
+    words = jnp.ones((B, T, 1), jnp.int32)
+    params = Words().init(jax.random.key(0), words)["params"]
+    assert gradient_diagnostics(Words(), params, words, jnp.zeros(B, jnp.int32)) == {}
+
+
+@pytest.mark.parametrize("cell", [Counting, Derived])
+def test_a_cell_of_ones_own_that_computes_what_elmans_does_is_measured_like_it(cell):
+    expected = measured(SequenceClassifier(ElmanCell(H), C, num_layers=2))
+    assert set(expected) == {f"layer_{n}_forward/gradient_norm_carry" for n in range(2)}
+    chex.assert_trees_all_close(measured(SequenceClassifier(cell(H), C, num_layers=2)), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "lstm"])
+def test_every_other_cell_has_the_gradient_by_its_carry(cell):
+    (norms,) = measured(SequenceClassifier(CELLS[cell](H), C)).values()
+    assert np.isfinite(norms).all()
+    assert norms.any()
+
+
+def test_what_a_model_does_not_offer_is_said_in_a_sentence_and_refused():
+    inputs, _ = batch()
+    lstm = SequenceClassifier(BasicLSTMCell(H), C, num_layers=2)
+    assert missing_diagnostics(lstm) == {}
+    assert set(missing_diagnostics(lstm.clone(bidirectional=True))) == {"probabilities"}
+    assert set(missing_diagnostics(lstm.clone(cell=nn.GRUCell(H)))) == {"gates"}
+    assert set(missing_diagnostics(Flat())) == {"probabilities", "gates", "carry"}
+    for model, function, said in [
+        (Flat(), probabilities_over_time, "^model has no `over_time`"),
+        (lstm.clone(bidirectional=True), probabilities_over_time, "^model reads backward too"),
+        (lstm.clone(cell=nn.GRUCell(H)), gates_over_time, "^model has the cell GRUCell"),
+        (Flat(), gates_over_time, "^model is a Flat, not a SequenceClassifier"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            function(model, {}, inputs)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "cornn"])
+def test_flops_of_a_model_grow_with_its_time_steps_and_its_inputs(name):
+    flops = forward_flops(CELLS[name](H), C, 2, F)
+    readout = 2 * forward_flops(CELLS[name](H), C, 1, F) - flops
+    assert 2 * H * C <= readout <= 3 * H * C
+    assert flops < forward_flops(CELLS[name](H), C, 2, 2 * F)
 
 
 def test_saturation_and_time_constants_of_known_gates():

@@ -14,7 +14,8 @@ from rowlstm_jax.parallel.mesh import make_mesh
 from rowlstm_jax.parallel.seeds import Seeds
 from rowlstm_jax.tasks.augmentation import Affine
 from rowlstm_jax.tasks.orders import Preprocessing
-from rowlstm_jax.training.recipe import Recipe, params_ema
+from rowlstm_jax.training.optimizers import params_ema
+from rowlstm_jax.training.recipe import Recipe
 from rowlstm_jax.training.state import RunState
 
 B, STEPS = 4, 9

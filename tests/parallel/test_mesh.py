@@ -1,13 +1,10 @@
-import os
-
 import jax
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from rowlstm_jax.config import RunConfig
 from rowlstm_jax.errors import UserError
-from rowlstm_jax.parallel.mesh import all_or_none, cores, from_first_process, largest_of_all, make_mesh, shard, start
+from rowlstm_jax.parallel.mesh import make_mesh, shard
 from rowlstm_jax.runs import console
 
 
@@ -44,16 +41,6 @@ def test_no_process_is_asked_for_more_devices_than_it_has(monkeypatch):
     assert list(make_mesh(100).devices.flat) == [jax.devices()[0], jax.devices()[3]], "the second has one only"
 
 
-def test_an_error_of_one_process_ends_all(monkeypatch):
-    with all_or_none():
-        pass
-    with pytest.raises(UserError, match="mine"), all_or_none():
-        raise UserError("mine")
-    monkeypatch.setattr("rowlstm_jax.parallel.mesh.largest_of_all", lambda value: 1)
-    with pytest.raises(UserError, match="Another process could not go on"), all_or_none():
-        pass
-
-
 def test_every_process_gives_the_mesh_as_many_devices(two_processes):
     assert list(make_mesh(100, 1).devices.flat) == [jax.devices()[0], jax.devices()[2]]
     assert make_mesh(100).size == 4
@@ -68,25 +55,6 @@ def test_what_is_placed_lies_where_it_was_asked_for():
     everywhere, split = shard(np.arange(8), mesh), shard(np.arange(8), mesh, PartitionSpec("batch"))
     assert [shard.data.tolist() for shard in everywhere.addressable_shards] == [list(range(8))] * 4
     assert [shard.data.tolist() for shard in split.addressable_shards] == [[0, 1], [2, 3], [4, 5], [6, 7]]
-
-
-def test_one_process_agrees_with_itself():
-    assert from_first_process(lambda: "result") == "result"
-    assert largest_of_all(15) == 15
-
-
-@pytest.mark.parametrize(("flags", "expected"), [({}, cores()), ({"devices": 2}, 2)])
-def test_every_core_becomes_a_device_unless_a_number_is_given(monkeypatch, flags, expected):
-    settings = {}
-    monkeypatch.setattr("jax.config.update", lambda name, value: settings.update({name: value}))
-    monkeypatch.setenv("NPROC", "7")
-    start(RunConfig(**flags))
-    assert settings["jax_num_cpu_devices"] == expected
-    assert os.environ["NPROC"] == str(expected), "a thread each"
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3")
-    settings.clear()
-    start(RunConfig(**flags))
-    assert "jax_num_cpu_devices" not in settings, "who sets XLA's own flag knows better"
 
 
 def test_the_split_is_said_in_a_line(capsys):

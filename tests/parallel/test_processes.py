@@ -192,7 +192,8 @@ def test_a_mistake_that_one_process_sees_ends_both(start):
 @pytest.mark.slow
 def test_sigterm_ends_a_process_that_has_found_the_others_and_does_not_train_yet():
     program = (
-        "import os, signal, sys, time; from rowlstm_jax import distributed; from rowlstm_jax.config import RunConfig; "
+        "import os, signal, sys, time; from rowlstm_jax.parallel import processes as distributed; "
+        "from rowlstm_jax.config import RunConfig; "
         "distributed.join(RunConfig(distributed=True, coordinator=sys.argv[1], num_processes=1, process_id=0)); "
         "os.kill(os.getpid(), signal.SIGTERM); time.sleep(3)"
     )
@@ -278,3 +279,18 @@ def test_what_ends_all_processes_ends_each_in_order(error, several):
 def test_one_process_alone_keeps_every_error():
     with pytest.raises(ValueError, match="Gloo"), distributed.ending_together(RunConfig()):
         raise connection_lost()
+
+
+def test_an_error_of_one_process_ends_all(monkeypatch):
+    with distributed.all_or_none():
+        pass
+    with pytest.raises(UserError, match="mine"), distributed.all_or_none():
+        raise UserError("mine")
+    monkeypatch.setattr("rowlstm_jax.parallel.processes.largest_of_all", lambda value: 1)
+    with pytest.raises(UserError, match="Another process could not go on"), distributed.all_or_none():
+        pass
+
+
+def test_one_process_agrees_with_itself():
+    assert distributed.from_first_process(lambda: "result") == "result"
+    assert distributed.largest_of_all(15) == 15

@@ -18,10 +18,13 @@ from rowlstm_jax.data import Examples
 from rowlstm_jax.errors import NonFiniteError, UserError
 from rowlstm_jax.parallel.recompilation import RecompilationError
 from rowlstm_jax.runs import records
+from rowlstm_jax.runs.folder import RunFolder
 from rowlstm_jax.runs.loop import fit
 from rowlstm_jax.runs.run import Run
-from rowlstm_jax.training.recipe import Recipe, evaluation_params, params_ema, skip_nonfinite
-from tests.runs.test_resume import MODEL, PROTOCOL, make, train
+from rowlstm_jax.training.optimizers import evaluation_params, params_ema, skip_nonfinite
+from rowlstm_jax.training.recipe import Recipe
+from tests.runs.test_resume import MODEL, PROTOCOL, make
+from tests.trials import at_steps, journal, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,7 +50,7 @@ def test_steps_that_are_not_finite_can_be_skipped(tmp_path, one_bad_label, capsy
     run = make(tmp_path / "run", num_seeds=2, steps=30, on_nonfinite="skip", log_every=1)
     fitted = train(run, one_bad_label)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(fitted.params))
-    steps = [record for record in run.records() if "loss" in record]
+    steps = [record for record in journal(run.config).records() if "loss" in record]
     for seed in range(2):
         counts = [record["skipped_steps"][seed] for record in steps]
         bad = [record["step"] for record in steps if record["loss"][seed] is None]
@@ -68,7 +71,7 @@ def test_more_than_ten_skipped_steps_in_a_row_end_a_run(tmp_path, one_bad_label)
     words = rf"Up to step 15, {records.MAX_SKIPPED + 1} steps in a row of seed 0 were not finite and skipped"
     with pytest.raises(NonFiniteError, match=words):
         train(run, one_bad_label)
-    assert max(record["skipped_steps"] for record in run.records()) == records.MAX_SKIPPED
+    assert max(record["skipped_steps"] for record in journal(run.config).records()) == records.MAX_SKIPPED
 
 
 def test_what_is_too_much_does_not_depend_on_how_often_a_run_looks(tmp_path, tiny_data):
@@ -99,14 +102,14 @@ def test_a_refused_update_leaves_parameters_average_and_optimiser_alone():
 
 def test_weights_that_are_not_finite_are_not_tested(tmp_path, tiny_data):
     run = make(tmp_path / "run")
-    with run:
-        fitted = fit(run, tiny_data)
+    with RunFolder(run) as folder:
+        fitted = fit(run, tiny_data, folder)
         nothing = jax.tree.map(lambda x: x * np.nan, fitted.params)
         with pytest.raises(
             NonFiniteError, match=r"The last weights of the run in .* are not finite; nothing is tested"
         ):
-            report.finish(run, dataclasses.replace(fitted, params=nothing), tiny_data)
-    assert run.test_openings() == []
+            report.finish(run, dataclasses.replace(fitted, params=nothing), tiny_data, folder)
+    assert folder.journal.test_openings() == []
 
 
 def test_a_validation_loss_that_is_not_finite_ends_a_run(tmp_path, tiny_data):
@@ -117,31 +120,15 @@ def test_a_validation_loss_that_is_not_finite_ends_a_run(tmp_path, tiny_data):
         train(make(tmp_path / "run"), data)
 
 
-class MeddlingRun(Run):
-    """A run in which something happens when it logs a certain step."""
-
-    at, meddle = 5, staticmethod(lambda: None)
-
-    def log(self, step, record):
-        super().log(step, record)
-        if step == self.at:
-            self.meddle()
-
-
-def meddling(folder, meddle, **fields) -> MeddlingRun:
-    plain = make(folder, log_every=1, **fields)
-    run = MeddlingRun("tiny", plain.config, plain.protocol, plain.recipe)
-    run.meddle = meddle
-    return run
-
-
 def test_a_late_compilation_is_an_error_that_names_function_and_shapes(tmp_path, tiny_data):
     def later() -> None:
         jax.jit(lambda a_strange_name: a_strange_name * 3)(jax.device_put(np.ones(23, np.float32)))
 
-    with pytest.raises(RecompilationError, match=r"<lambda>.* was compiled after the first steps, for .*float32\[23\]"):
-        train(meddling(tmp_path / "run", later), tiny_data)
-    assert train(meddling(tmp_path / "free", later, strict_compile=False), tiny_data).last_step == 10
+    words = r"<lambda>.* was compiled after the first steps, for .*float32\[23\]"
+    with pytest.raises(RecompilationError, match=words), at_steps(5, action=later):
+        train(make(tmp_path / "run", log_every=1), tiny_data)
+    with at_steps(5, action=later):
+        assert train(make(tmp_path / "free", log_every=1, strict_compile=False), tiny_data).last_step == 10
 
 
 def test_the_shapes_that_a_function_was_compiled_for_before_are_told(tmp_path, tiny_data):
@@ -151,18 +138,15 @@ def test_the_shapes_that_a_function_was_compiled_for_before_are_told(tmp_path, t
     def twice() -> None:
         double(jax.device_put(np.ones(next(shapes), np.float32)))
 
-    run = meddling(tmp_path / "run", twice)
-    run.at = 1
-    log = run.log
-    run.log = lambda step, record: (log(step, record), twice() if step == 2 else None)
-    with pytest.raises(RecompilationError, match=r"for .*float32\[4\].*; before it was for .*float32\[3\]"):
-        train(run, tiny_data)
+    stopping = pytest.raises(RecompilationError, match=r"for .*float32\[4\].*; before it was for .*float32\[3\]")
+    with stopping, at_steps(1, 2, action=twice):
+        train(make(tmp_path / "run", log_every=1), tiny_data)
 
 
 def test_a_folder_that_is_removed_under_a_run_ends_it_at_the_next_record(tmp_path, tiny_data):
-    run = meddling(tmp_path / "run", lambda: shutil.rmtree(tmp_path / "run"))
-    with pytest.raises(UserError, match=r"run is gone, and with it what was saved; start again"):
-        train(run, tiny_data)
+    stopping = pytest.raises(UserError, match=r"run is gone, and with it what was saved; start again")
+    with stopping, at_steps(5, action=lambda: shutil.rmtree(tmp_path / "run")):
+        train(make(tmp_path / "run", log_every=1), tiny_data)
     assert not (tmp_path / "run").exists()
 
 

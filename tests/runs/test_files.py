@@ -29,12 +29,12 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
 
 def test_an_unfinished_last_line_is_no_object_and_a_damaged_one_is_named(tmp_path):
     path = tmp_path / "lines.jsonl"
-    assert read_lines(path) == []
+    assert read_lines(path, "start again") == []
     path.write_text('{"a": 1}\n{"a": 2}\n{"a"')
-    assert read_lines(path) == [{"a": 1}, {"a": 2}]
+    assert read_lines(path, "start again") == [{"a": 1}, {"a": 2}]
     path.write_text('{"a": 1}\n{"a\n{"a": 3}\n')
     with pytest.raises(UserError, match=r"lines\.jsonl is damaged"):
-        read_lines(path)
+        read_lines(path, "start again")
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,13 @@ def test_a_line_that_is_no_object_is_named(tmp_path, content, message):
     path = tmp_path / "lines.jsonl"
     path.write_bytes(b'{"a": 1}\n' + content)
     with pytest.raises(UserError, match=message):
-        read_lines(path)
+        read_lines(path, "start again")
 
 
 def test_lines_after_a_power_cut(tmp_path):
     """A file system may leave zeros where the last line was to be."""
     (tmp_path / "lines.jsonl").write_bytes(b'{"a": 1}\n' + bytes(4096))
-    assert read_lines(tmp_path / "lines.jsonl") == [{"a": 1}]
+    assert read_lines(tmp_path / "lines.jsonl", "start again") == [{"a": 1}]
 
 
 def sparse(path):
@@ -83,12 +83,12 @@ def test_what_is_no_file_or_too_large_is_not_read(tmp_path, message):
         with pytest.raises(UserError, match=rf"file (can't be read \(.*)?({message.strip()}).*; start again\.$"):
             read(path, "start again")
     if message == "is missing":
-        assert read_lines(path) == []
+        assert read_lines(path, "start again") == []
         with pytest.raises(UserError, match=r"^Not there\.$"):
             read_json(path, "start again", "Not there.")
     else:
         with pytest.raises(UserError, match=rf"can't be read \(.*{message.strip()}"):
-            read_lines(path)
+            read_lines(path, "start again")
 
 
 @pytest.mark.parametrize(

@@ -11,26 +11,24 @@ import pytest
 
 from rowlstm_jax.errors import InterruptedRun, NonFiniteError, UserError
 from rowlstm_jax.models.cells import BasicLSTMCell
+from rowlstm_jax.runs.folder import RunFolder
+from rowlstm_jax.runs.journal import Journal
 from rowlstm_jax.runs.loop import fit
-from rowlstm_jax.runs.run import Run
 from rowlstm_jax.tasks.protocol import Protocol
-from rowlstm_jax.training.recipe import Recipe, params_ema
+from rowlstm_jax.training.optimizers import params_ema
+from rowlstm_jax.training.recipe import Recipe
+from tests import trials
+from tests.trials import at_steps, journal
 
 
-class InterruptedAt(Run):
-    """A run whose process receives a signal when it logs a certain step, as if somebody had pressed Ctrl-C then."""
-
-    at, signum = 6, signal.SIGINT
-
-    def log(self, step, record):
-        super().log(step, record)
-        if step == self.at:
-            os.kill(os.getpid(), self.signum)
+def interrupt(at, signum=signal.SIGINT):
+    """This process receives a signal when its run logs a step, as if somebody had pressed Ctrl-C then."""
+    return at_steps(at, action=lambda: os.kill(os.getpid(), signum))
 
 
 def weights(run) -> dict[str, bytes]:
     """All that the last checkpoint of a run holds."""
-    folder = run.directory / "checkpoints"
+    folder = run.config.run_dir / "checkpoints"
     step = max(int(path.name) for path in folder.iterdir())
     leaves = jax.tree_util.tree_leaves_with_path(ocp.StandardCheckpointer().restore(folder / str(step) / "state"))
     return {jax.tree_util.keystr(path): np.asarray(leaf).tobytes() for path, leaf in leaves}
@@ -43,15 +41,15 @@ def accuracy_of(fitted) -> float:
 
 
 def train(run, data):
-    with run:
-        fitted = fit(run, data)
-    return weights(run), (run.directory / "metrics.jsonl").read_text(), fitted
+    fitted = trials.train(run, data)
+    return weights(run), (run.config.run_dir / "metrics.jsonl").read_text(), fitted
 
 
 def test_a_run_learns_and_logs_what_it_does(make_run, tiny_data):
     run = make_run(steps=150, log_every=10, eval_every=75)
-    _, _, fitted = train(run, tiny_data)
-    records = {record["step"]: record for record in run.records()}
+    with RunFolder(run) as folder:
+        fitted = fit(run, tiny_data, folder)
+    records = {record["step"]: record for record in folder.journal.records()}
     assert sorted(records) == sorted({*range(10, 151, 10), 75})
     assert set(records[75]) == {"step", "validation_loss", "validation_accuracy"}
     assert records[10]["examples"] == 40
@@ -59,7 +57,7 @@ def test_a_run_learns_and_logs_what_it_does(make_run, tiny_data):
     assert fitted.evaluate(tiny_data.test.open(lambda: None)).accuracy > 0.9, "bright rows are easy to tell apart"
     assert records[150]["train_loss"] < 0.5 * records[10]["train_loss"]
     assert fitted.steps_taken == 150
-    assert {"compile", "train", "validation", "checkpoint"} <= set(run.seconds)
+    assert {"compile", "train", "validation", "checkpoint"} <= set(folder.clock.seconds)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(make_run, tiny_data):
@@ -79,12 +77,10 @@ def test_how_many_steps_a_dispatch_takes_changes_no_weight(make_run, tiny_data):
 @pytest.mark.parametrize(("at", "signum"), [(3, signal.SIGINT), (5, signal.SIGTERM), (10, signal.SIGINT)])
 def test_an_interrupted_and_resumed_run_ends_in_the_same_bytes(make_run, tiny_data, at, signum):
     undisturbed = train(make_run("undisturbed"), tiny_data)
-    first = make_run("interrupted")
-    run = InterruptedAt("tiny", first.config, first.protocol, first.recipe)
-    run.at, run.signum = at, signum  # 5 and 10 are evaluated and not log steps, 3 is the opposite
     handler = signal.getsignal(signum)
-    with pytest.raises(InterruptedRun, match=f"Stopped at step {at} of 12") as stopped, run:
-        fit(run, tiny_data)
+    stopping = pytest.raises(InterruptedRun, match=f"Stopped at step {at} of 12")
+    with stopping as stopped, interrupt(at, signum):  # 5 and 10 are evaluated and not log steps, 3 is the opposite
+        train(make_run("interrupted"), tiny_data)
     assert stopped.value.signum == signum
     assert signal.getsignal(signum) is handler
     resumed = train(make_run("interrupted", resume=True), tiny_data)
@@ -106,11 +102,8 @@ def test_several_seeds_with_early_stopping_end_in_the_same_bytes_after_an_interr
     assert fitted.last_step < 400, "patience ended before the steps"
     last_evaluation = max(fitted.selected_steps) + 3 * 5
     assert fitted.last_step == last_evaluation
-    first = make_run("interrupted", **fields)
-    run = InterruptedAt("tiny", first.config, protocol, recipe)
-    run.at = 63
-    with pytest.raises(InterruptedRun), run:
-        fit(run, tiny_data)
+    with pytest.raises(InterruptedRun), interrupt(63):
+        train(make_run("interrupted", **fields), tiny_data)
     resumed = train(make_run("interrupted", resume=True, **fields), tiny_data)
     assert resumed[:2] == undisturbed[:2]
     assert resumed[2].selected_steps == fitted.selected_steps
@@ -118,9 +111,9 @@ def test_several_seeds_with_early_stopping_end_in_the_same_bytes_after_an_interr
 
 
 def test_a_run_stopped_before_its_first_checkpoint_starts_over(make_run, tiny_data, capsys):
-    with make_run() as run:
-        run.begin(0)
-        run.log(3, {"loss": 1.0})
+    with RunFolder(make_run()) as folder:
+        folder.begin(0)
+        folder.journal.log(3, {"loss": 1.0})
     resumed = train(make_run(resume=True), tiny_data)
     assert "The run has no checkpoint yet: it starts from step 0." in capsys.readouterr().out
     assert resumed[:2] == train(make_run("other"), tiny_data)[:2]
@@ -156,32 +149,31 @@ def test_resuming_a_finished_run_only_evaluates_it(make_run, tiny_data):
 def test_a_run_that_has_gone_further_than_asked_for_is_left_alone(make_run, tiny_data):
     _, metrics, _ = train(make_run(), tiny_data)
     run = make_run(resume=True, steps=11)
-    (run.directory / "summary.json").touch()
-    config = (run.directory / "config.json").read_bytes()
-    with pytest.raises(UserError, match=r"--steps is 11, but .* has taken 12 already"), run:
-        fit(run, tiny_data)
-    assert (run.directory / "metrics.jsonl").read_text() == metrics
-    assert (run.directory / "summary.json").exists()
-    assert (run.directory / "config.json").read_bytes() == config
+    (run.config.run_dir / "summary.json").touch()
+    config = (run.config.run_dir / "config.json").read_bytes()
+    with pytest.raises(UserError, match=r"--steps is 11, but .* has taken 12 already"):
+        train(run, tiny_data)
+    assert (run.config.run_dir / "metrics.jsonl").read_text() == metrics
+    assert (run.config.run_dir / "summary.json").exists()
+    assert (run.config.run_dir / "config.json").read_bytes() == config
 
 
 def test_a_finished_run_without_its_checkpoints_is_left_alone(make_run, tiny_data):
     _, metrics, _ = train(make_run(), tiny_data)
     run = make_run(resume=True)
-    (run.directory / "summary.json").touch()
-    shutil.rmtree(run.directory / "checkpoints")
-    with pytest.raises(UserError, match="its checkpoints are gone; put them back"), run:
-        fit(run, tiny_data)
-    assert (run.directory / "metrics.jsonl").read_text() == metrics
+    (run.config.run_dir / "summary.json").touch()
+    shutil.rmtree(run.config.run_dir / "checkpoints")
+    with pytest.raises(UserError, match="its checkpoints are gone; put them back"):
+        train(run, tiny_data)
+    assert (run.config.run_dir / "metrics.jsonl").read_text() == metrics
 
 
 def test_a_model_larger_than_the_memory_is_refused(make_run, tiny_model, tiny_data):
     huge = Recipe(tiny_model.clone(cell=BasicLSTMCell(10**7)), optax.adam(1e-2))
     with (
         pytest.raises(UserError, match=r"take [\d,.]+ GB on 2 devices, and [\d,.]+ GB of memory are free; choose"),
-        make_run(recipe=huge) as run,
     ):
-        fit(run, tiny_data)
+        train(make_run(recipe=huge), tiny_data)
 
 
 def test_the_best_evaluated_step_is_selected_where_the_protocol_says_so(make_run, tiny_model, tiny_data):
@@ -190,7 +182,9 @@ def test_the_best_evaluated_step_is_selected_where_the_protocol_says_so(make_run
     schedule = optax.join_schedules([optax.constant_schedule(1e-2), optax.constant_schedule(3.0)], [150])
     run = make_run(protocol=protocol, recipe=Recipe(tiny_model, optax.adam(schedule)), steps=155, eval_every=50)
     _, _, fitted = train(run, tiny_data)
-    accuracy = {r["step"]: r["validation_accuracy"] for r in run.records() if "validation_accuracy" in r}
+    accuracy = {
+        r["step"]: r["validation_accuracy"] for r in journal(run.config).records() if "validation_accuracy" in r
+    }
     best = max(accuracy, key=lambda step: (accuracy[step], step))
     assert best < 155
     assert fitted.selected_steps == [best]
@@ -205,25 +199,24 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
     schedule = optax.join_schedules([optax.constant_schedule(1e-2), optax.constant_schedule(np.inf)], [7])
     recipe = Recipe(tiny_model, optax.adam(schedule))
     run = make_run(recipe=recipe, log_every=log_every, eval_every=5, steps=20)
-    with pytest.raises(NonFiniteError, match=r"after step 8 of seed 0.*The checkpoint of step 5 is kept") as error, run:
-        fit(run, tiny_data)
+    with pytest.raises(NonFiniteError, match=r"after step 8 of seed 0.*The checkpoint of step 5 is kept") as error:
+        train(run, tiny_data)
     assert error.value.status == 1
-    assert max(record["step"] for record in run.records()) < 8
-    assert sorted(p.name for p in (run.directory / "checkpoints").iterdir() if p.name.isdigit()) == ["5"]
+    assert max(record["step"] for record in journal(run.config).records()) < 8
+    assert sorted(p.name for p in (run.config.run_dir / "checkpoints").iterdir() if p.name.isdigit()) == ["5"]
 
 
 def test_a_batch_larger_than_the_data_is_refused_before_anything_is_written(make_run, tiny_data):
     run = make_run(batch_size=42)
-    with pytest.raises(UserError, match="--batch-size is 42, more than the 41 training examples"), run:
-        fit(run, tiny_data)
-    assert not run.directory.exists()
+    with pytest.raises(UserError, match="--batch-size is 42, more than the 41 training examples"):
+        train(run, tiny_data)
+    assert not run.config.run_dir.exists()
 
 
 def test_training_compiles_nothing_after_its_first_step(make_run, tiny_data, monkeypatch, compilations):
     counts = []
-    run = make_run()
-    log = run.log
-    monkeypatch.setattr(run, "log", lambda step, record: (counts.append(len(compilations)), log(step, record)))
-    train(run, tiny_data)
+    log = Journal.log
+    monkeypatch.setattr(Journal, "log", lambda *args: (counts.append(len(compilations)), log(*args)))
+    train(make_run(), tiny_data)
     assert counts[0] > 0
     assert counts[-1] == counts[0]

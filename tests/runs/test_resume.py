@@ -13,16 +13,16 @@ import optax
 import pytest
 
 from rowlstm_jax.config import RunConfig
-from rowlstm_jax.data import Splits
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.models.cells import BasicLSTMCell
 from rowlstm_jax.models.classifier import SequenceClassifier
-from rowlstm_jax.runs.loop import Fitted, fit
+from rowlstm_jax.runs.folder import RunFolder
 from rowlstm_jax.runs.manifest import Leaf
 from rowlstm_jax.runs.run import Run
 from rowlstm_jax.tasks.protocol import Protocol
 from rowlstm_jax.training.recipe import Recipe
 from tests.runs.test_checkpoint import arrays, flip, sign
+from tests.trials import journal, train
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run"
 MODEL = SequenceClassifier(BasicLSTMCell(2), num_classes=3)
@@ -35,11 +35,6 @@ def make(folder: Path, learning_rate: float = 1e-2, model: SequenceClassifier = 
     )
     config = dataclasses.replace(config, learning_rate=learning_rate, **fields)
     return Run("tiny", config, PROTOCOL, Recipe(model, optax.adam(learning_rate)))
-
-
-def train(run: Run, data: Splits) -> Fitted:
-    with run:
-        return fit(run, data)
 
 
 def leaves(folder: Path) -> dict[str, str]:
@@ -73,7 +68,7 @@ def test_a_run_of_an_earlier_version_can_be_resumed(tmp_path, tiny_data, capsys)
     run = make(golden, steps=12, resume=True)
     assert train(run, tiny_data).steps_taken == 2
     assert "Resumed from step 10." in capsys.readouterr().out
-    first, second, last = run.records()
+    first, second, last = journal(run.config).records()
     assert (first["step"], second["step"]) == (5, 10)
     assert last["validation_loss"] == pytest.approx(1.1257096804105318, rel=1e-4)
     assert last["train_loss"] == pytest.approx(1.0886204242706299, rel=1e-4)
@@ -90,7 +85,7 @@ def test_flags_and_parts_of_a_recipe_that_there_were_not_yet_do_no_harm(run_dir,
     about(run_dir / "checkpoints" / "10", age)
     assert train(make(run_dir, resume=True), tiny_data).steps_taken == 0
     with pytest.raises(UserError, match="on_nonfinite was absent and is now skip"):
-        make(run_dir, resume=True, on_nonfinite="skip").__enter__()
+        RunFolder(make(run_dir, resume=True, on_nonfinite="skip")).__enter__()
     run = make(run_dir, resume=True)
     for recipe, words in (
         (Recipe(MODEL, optax.nadam(1e-2)), r"nesterov was False and is now True"),
@@ -98,7 +93,7 @@ def test_flags_and_parts_of_a_recipe_that_there_were_not_yet_do_no_harm(run_dir,
         (Recipe(MODEL.clone(dtype=jnp.bfloat16), optax.adam(1e-2)), r"recipe.model.dtype was None and is now bfloat16"),
     ):
         with pytest.raises(UserError, match=words):
-            Run("tiny", run.config, PROTOCOL, recipe).__enter__()
+            RunFolder(Run("tiny", run.config, PROTOCOL, recipe)).__enter__()
 
 
 def test_a_damaged_checkpoint_costs_steps_and_no_bits(run_dir, trained, tiny_data, capsys):
@@ -132,8 +127,8 @@ def test_lost_checkpoints_are_missed_also_where_nothing_was_evaluated(tmp_path, 
         train(make(tmp_path / "run", checkpoint_every=5, eval_every=1000, resume=True), data)
     for path in (tmp_path / "run").glob("[a-z]*"):  # somebody clears the folder for a new run
         path.unlink()
-    with make(tmp_path / "run") as run:
-        run.begin(0)
+    with RunFolder(make(tmp_path / "run")) as folder:
+        folder.begin(0)
     assert train(make(tmp_path / "run", resume=True), tiny_data).steps_taken == 10
 
 
@@ -195,7 +190,7 @@ def test_other_versions_or_devices_are_said(run_dir, tiny_data, capsys):
 )
 def test_another_model_is_refused_with_a_table_of_its_arrays(run_dir, model, rows):
     with pytest.raises(UserError, match=r"can't be resumed with other settings: recipe\.model") as error:
-        make(run_dir, model=model, resume=True).__enter__()
+        RunFolder(make(run_dir, model=model, resume=True)).__enter__()
     for row in rows:
         assert pytest.RaisesExc(UserError, match=row).matches(error.value), str(error.value)
     assert "--from-checkpoint takes the weights" in str(error.value)
@@ -216,7 +211,7 @@ def test_an_optimiser_is_reset_once_and_only_if_asked(run_dir, tiny_data, capsys
     with pytest.raises(
         UserError, match=r"(?s)learning_rate was 0.01 and is now 0.1\..*add --reset-optimizer, which keeps"
     ):
-        make(run_dir, 0.1, resume=True).__enter__()
+        RunFolder(make(run_dir, 0.1, resume=True)).__enter__()
     weights = leaves(run_dir)["state/params/readout/bias"]
     train(make(run_dir, 0.1, resume=True, reset_optimizer=True, steps=10), tiny_data)
     assert leaves(run_dir)["state/params/readout/bias"] == weights, "no step was taken"
@@ -230,14 +225,14 @@ def test_an_optimiser_is_reset_once_and_only_if_asked(run_dir, tiny_data, capsys
     assert said in capsys.readouterr().out
     train(make(run_dir, 0.1, resume=True, steps=21), tiny_data)
     with pytest.raises(UserError, match="seed was 0 and is now 1"):
-        make(run_dir, 0.1, resume=True, reset_optimizer=True, seed=1).__enter__()
+        RunFolder(make(run_dir, 0.1, resume=True, reset_optimizer=True, seed=1)).__enter__()
 
 
 def test_a_run_may_start_from_the_weights_of_another(trained, tmp_path, tiny_data, capsys):
     run = make(tmp_path / "fine", 1e-3, seed=5, from_checkpoint=trained, steps=1)
     train(run, tiny_data)
     assert f"Weights from step 10 of {trained}." in capsys.readouterr().out
-    of_step_0 = json.loads((run.directory / "checkpoints" / "0" / "manifest.json").read_text())["leaves"]
+    of_step_0 = json.loads((tmp_path / "fine" / "checkpoints" / "0" / "manifest.json").read_text())["leaves"]
     before = leaves(trained)
     for name in before:
         same = of_step_0[name]["sha256"] == before[name]

@@ -1,199 +1,50 @@
-import json
-import os
-import subprocess
-import sys
+"""What a run is, as a value; and whether a run on disk is the same."""
+
+import dataclasses
 
 import optax
 import pytest
-from tensorboardX.proto.event_pb2 import Event
 
 from rowlstm_jax.errors import UserError
-from rowlstm_jax.models.cells import BasicLSTMCell
-from rowlstm_jax.runs import folder
-from rowlstm_jax.runs.run import Run
-from rowlstm_jax.training.recipe import Recipe
+from rowlstm_jax.models import SequenceClassifier, cells
+from rowlstm_jax.runs import Run
+from rowlstm_jax.runs.environment import versions
+from rowlstm_jax.runs.run import require_same_run
+from rowlstm_jax.training import Recipe
 
 
-def test_a_run_writes_its_config_and_its_records(make_run):
-    with make_run(seed=3) as run:
-        run.begin(0)
-        run.log(10, {"loss": 0.5})
-        run.log(20, {"loss": 0.25, "validation_accuracy": 1.0})
-        assert run.records() == [{"step": 10, "loss": 0.5}, {"step": 20, "loss": 0.25, "validation_accuracy": 1.0}]
-    config = json.loads((run.directory / "config.json").read_text())["config"]
-    assert (config["seed"], config["batch_size"]) == (3, 4)
-    (events,) = run.directory.glob("events.out.tfevents.*")
-    assert [(e.step, v.tag, v.simple_value) for e in read_events(events) for v in e.summary.value] == [
-        (10, "loss", 0.5),
-        (20, "loss", 0.25),
-        (20, "validation_accuracy", 1.0),
-    ]
+def test_a_run_is_a_value_that_nothing_changes(make_run):
+    run = make_run()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        run.config = None  # pyright: ignore[reportAttributeAccessIssue]
+    assert run.identity == make_run("elsewhere").identity, "where it is written is no part of it"
+    assert run.identity != make_run(seed=1).identity
+    assert run.config.run_dir
+    assert not run.config.run_dir.exists()
 
 
-def read_events(path):
-    """TensorBoard's records: length, its checksum, the event, its checksum."""
-    data, at = path.read_bytes(), 0
-    while at < len(data):
-        length = int.from_bytes(data[at : at + 8], "little")
-        event = Event()
-        event.ParseFromString(data[at + 12 : at + 12 + length])
-        yield event
-        at += 12 + length + 4
+def test_skipping_wraps_the_optimiser_once(make_run):
+    plain, skipping = make_run(), make_run(on_nonfinite="skip")
+    assert plain.recipe.optimizer != skipping.recipe.optimizer
+    assert skipping.identity["recipe.optimizer.init.optimizer"] == "GradientTransformationExtraArgs"
 
 
-def test_beginning_at_a_step_cuts_off_later_and_unfinished_records(make_run):
-    with make_run() as run:
-        run.begin(0)
-        for step in (1, 2, 3):
-            run.log(step, {"loss": float(step)})
-    with (run.directory / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 4, "lo')
-    with make_run(resume=True) as run:
-        run.begin(2)
-        run.log(3, {"loss": 30.0})
-    expected = [(1, 1.0), (2, 2.0), (3, 30.0)]
-    assert [(record["step"], record["loss"]) for record in run.records()] == expected
-    (events,) = run.directory.glob("events.out.tfevents.*")
-    assert [(e.step, v.simple_value) for e in read_events(events) for v in e.summary.value] == expected
+class OwnCell(cells.ElmanCell):
+    """A cell outside the library: its source is hashed."""
 
 
-def test_a_damaged_record_is_named(make_run):
-    with make_run() as run:
-        run.begin(0)
-    (run.directory / "metrics.jsonl").write_text('{"step": 1}\n{"st\n{"step": 3}\n')
-    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged"), make_run(resume=True) as run:
-        run.begin(3)
+def test_changed_code_is_refused_unless_it_is_accepted(make_run, tmp_path):
+    def start(**fields) -> Run:
+        model = SequenceClassifier(OwnCell(2), num_classes=3)
+        return make_run(recipe=Recipe(model, optax.adam(1e-2)), resume=True, **fields)
 
-
-def test_a_run_that_only_began_can_be_resumed(make_run):
-    with make_run() as run:
-        run.begin(0)
-    with make_run(resume=True) as run:
-        run.begin(0)
-
-
-def test_what_a_killed_start_left_does_not_count(make_run):
-    with make_run() as run:
-        (run.directory / ".config.json.123").touch()
-    with make_run() as run:
-        run.begin(0)
-
-
-def test_two_processes_cannot_use_one_folder(make_run):
-    with make_run() as first:
-        first.begin(0)
-        with pytest.raises(UserError, match=rf"Process {os.getpid()} on .* is using .*run; wait for its end"):
-            make_run(resume=True).__enter__()
-    with make_run(resume=True):
-        pass
-
-
-def test_continuing_removes_a_summary_of_fewer_steps(make_run):
-    with make_run() as run:
-        run.begin(0)
-    (run.directory / "summary.json").touch()
-    with make_run(resume=True) as run:
-        run.begin(0)
-    assert not (run.directory / "summary.json").exists()
-
-
-def test_a_folder_in_which_nothing_began_is_removed(make_run):
-    with make_run() as run:
-        assert run.directory.is_dir()
-    assert not run.directory.exists()
-
-
-def test_by_default_each_run_has_its_own_folder_and_latest_points_to_the_newest(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "RUNS", tmp_path / "runs")
-    folders = []
-    for _ in range(2):
-        with make_run(run_dir=None, seed=5) as run:
-            run.begin(0)
-        folders.append(run.directory)
-    assert folders[0] != folders[1]
-    assert all(folder.parent == tmp_path / "runs" / "tiny" and folder.name.endswith("Z-seed5") for folder in folders)
-    assert (tmp_path / "runs" / "tiny" / "latest").resolve() == folders[1]
-    with make_run(run_dir=None, seed=5, resume=True) as run:
-        assert run.directory == folders[1]
-
-
-def test_a_folder_that_is_not_empty_is_refused(make_run):
-    with make_run() as run:
-        run.begin(0)
-    with pytest.raises(UserError, match="not an empty folder; choose another --run-dir, or add --resume"):
-        make_run().__enter__()
-
-
-def test_a_file_in_the_place_of_the_folder_is_refused(make_run, tmp_path):
-    (tmp_path / "run").touch()
-    with pytest.raises(UserError, match="not an empty folder"):
-        make_run().__enter__()
-    with pytest.raises(UserError, match=r"can't be used \(Not a directory\)"):
-        make_run("run/inside").__enter__()
-    with pytest.raises(UserError, match=r"can't be used \(File name too long\)"):
-        make_run("x" * 300).__enter__()
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission_is_refused(make_run, tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match=r"can't be used \(Permission denied\)"):
-        make_run().__enter__()
-
-
-def test_resuming_nothing_is_refused(make_run):
-    with pytest.raises(UserError, match=r"no run to resume in .*run; name one with --run-dir"):
-        make_run(resume=True).__enter__()
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"identity": 3}', "\x00"])
-def test_a_damaged_config_is_named(make_run, content):
-    with make_run() as run:
-        run.begin(0)
-    (run.directory / "config.json").write_text(content)
-    with pytest.raises(UserError, match=r"config\.json (can't be read|is no JSON object)"):
-        make_run(resume=True).__enter__()
-
-
-def test_resuming_with_other_settings_shows_the_difference(make_run, tiny_model):
-    with make_run() as run:
-        run.begin(0)
-    with pytest.raises(UserError, match=r"seed was 0 and is now 1; batch_size was 4 and is now 8"):
-        make_run(seed=1, batch_size=8, resume=True).__enter__()
-    run = make_run(resume=True)
-    with pytest.raises(UserError, match=r"model\.cell\.features was 8 and is now 16"):
-        Run(
-            "tiny", run.config, run.protocol, Recipe(tiny_model.clone(cell=BasicLSTMCell(16)), optax.adam(1e-2))
-        ).__enter__()
-
-
-def test_where_a_run_lives_and_how_often_it_reports_may_change(make_run, tmp_path):
-    with make_run() as run:
-        run.begin(0)
-    with make_run(resume=True, steps=99, log_every=1, checkpoint_every=7, data_dir=tmp_path) as run:
-        run.begin(0)
-    assert json.loads((run.directory / "config.json").read_text())["config"]["steps"] == 99
-
-
-def test_a_schedule_that_depends_on_the_steps_is_part_of_a_run(make_run, tiny_model):
-    def schedule(steps):
-        return lambda count: count / steps
-
-    first, more = make_run(), make_run(resume=True, steps=20)
-    with Run("tiny", first.config, first.protocol, Recipe(tiny_model, schedule(12))) as run:
-        run.begin(0)
-    with pytest.raises(UserError, match=r"optimizer.steps was 12 and is now 20"):
-        Run("tiny", more.config, more.protocol, Recipe(tiny_model, schedule(20))).__enter__()
-
-
-def test_writing_events_does_not_import_torch(tmp_path):
-    """In a process of its own, where nothing else has imported it; a torch that raises stands in for the real one."""
-    (tmp_path / "torch.py").write_text("raise AssertionError('imported')")
-    program = f"""
-import sys; sys.path.insert(0, {str(tmp_path)!r})
-from pathlib import Path
-from rowlstm_jax.runs.events import EventFile
-EventFile(Path({str(tmp_path)!r})).close()
-assert "torch" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run = start()
+    (name,) = [name for name in run.code if name.endswith("OwnCell")]
+    saved = {"identity": run.identity, "versions": versions(), "code": run.code}
+    require_same_run(run, tmp_path, saved, tmp_path)
+    saved["code"] = run.code | {name: "0" * 64}
+    with pytest.raises(UserError, match=rf"has changed since it was saved: {name}\. Undo .*--accept-changed-code"):
+        require_same_run(run, tmp_path, saved, tmp_path)
+    require_same_run(start(accept_changed_code=True), tmp_path, saved, tmp_path)
+    saved["code"] = None  # a run of an earlier version has no hashes
+    require_same_run(run, tmp_path, saved, tmp_path)

@@ -2,7 +2,6 @@ import dataclasses
 
 import pytest
 
-from rowlstm_jax.errors import UserError
 from rowlstm_jax.tasks import orders as sequences
 from rowlstm_jax.tasks import protocol as protocols
 from rowlstm_jax.tasks.augmentation import Affine
@@ -46,7 +45,7 @@ def test_the_ready_protocols_differ():
 
 
 def test_an_unknown_protocol_is_refused():
-    with pytest.raises(UserError, match="There is no protocol 'rows'; choose one of notebook, "):
+    with pytest.raises(ValueError, match=r"^protocol is 'rows'; choose one of notebook, "):
         protocols.find_protocol("rows")
 
 

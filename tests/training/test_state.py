@@ -2,8 +2,13 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+import pytest
 
-from rowlstm_jax.training.state import Scores, keep_better
+from rowlstm_jax.training.optimizers import params_ema
+from rowlstm_jax.training.recipe import Recipe
+from rowlstm_jax.training.state import RunState, Scores, initial_state, keep_better
+from rowlstm_jax.training.step import init_state
 
 
 def run(history, patience):
@@ -35,3 +40,36 @@ def test_choose_takes_each_seeds_values_from_one_tree():
     old, new = ({"a": jnp.full((2, 3), value), "b": jnp.full(2, value)} for value in (0.0, 1.0))
     chosen = keep_better(jnp.array([True, False]), new, old)
     chex.assert_trees_all_equal(chosen, {"a": jnp.array([[1.0] * 3, [0.0] * 3]), "b": jnp.array([1.0, 0.0])})
+
+
+@pytest.mark.parametrize("select_best", [False, True])
+def test_each_seed_starts_as_it_does_alone(tiny_model, select_best):
+    recipe, inputs = Recipe(tiny_model, optax.chain(optax.sgd(0.1), params_ema(0.9))), jnp.zeros((1, 5, 7))
+    start = jax.jit(lambda seeds: initial_state(recipe, inputs, seeds, select_best=select_best))
+    together: RunState = start(np.array([3, 4], np.uint32))
+    for place, seed in enumerate((3, 4)):
+        alone = jax.jit(lambda seed: init_state(recipe, inputs, seed))(np.uint32(seed))
+        chex.assert_trees_all_equal(jax.tree.map(lambda leaf, at=place: leaf[at], together.state.params), alone.params)
+    assert all(leaf.shape == (2,) and not leaf.any() for leaf in jax.tree.leaves(together.metrics))
+    if together.scores is not None:
+        assert select_best
+        chex.assert_trees_all_equal(together.best, together.state.params)
+        assert together.scores.accuracy.tolist() == [-1, -1]
+    else:
+        assert not select_best
+        assert together.best is None
+
+
+def test_an_average_is_what_is_evaluated(tiny_model):
+    recipe, seeds = Recipe(tiny_model, optax.chain(optax.sgd(0.1), params_ema(0.9))), np.arange(2, dtype=np.uint32)
+    progress = jax.jit(lambda seeds: initial_state(recipe, jnp.zeros((1, 5, 7)), seeds, select_best=False))(seeds)
+    moved = progress.replace(state=progress.state.replace(params=jax.tree.map(jnp.zeros_like, progress.state.params)))
+    chex.assert_trees_all_equal(moved.evaluation_params(), progress.state.params)
+
+
+def test_the_fields_that_name_the_arrays_of_a_checkpoint():
+    """A renamed field makes the checkpoints of earlier versions unreadable."""
+    scores = Scores.none(2)
+    progress = RunState(state=None, metrics=None, best=None, scores=scores)
+    assert set(vars(progress)) == {"state", "metrics", "best", "scores"}
+    assert set(vars(scores)) == {"step", "accuracy", "stale"}

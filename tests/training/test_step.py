@@ -7,18 +7,20 @@ import pytest
 
 from rowlstm_jax.data import Splits
 from rowlstm_jax.data.batches import batch_indices
+from rowlstm_jax.tasks import Affine, Preprocessing, augment, scale
 from rowlstm_jax.training.metrics import Metrics
 from rowlstm_jax.training.recipe import Recipe
 from rowlstm_jax.training.step import (
     Batch,
-    Preprocessing,
     TrainState,
     eval_step,
     init_state,
     loss_fn,
     read_batch,
+    step_keys,
     train_step,
     train_steps,
+    training_batch,
 )
 
 STEPS, B = 7, 4
@@ -47,17 +49,32 @@ def test_a_batch_is_read_as_scaled_rows_with_integer_labels(tiny_data):
     np.testing.assert_allclose(batch.inputs, tiny_data.train.images[:B] / 255, rtol=1e-6)
 
 
-def test_smoothed_labels_give_each_class_its_part(tiny_model, state, batches):
-    """Against optax's own smoothing of one-hot labels, for a batch of which one example is padding."""
-    mask = np.array([True, True, True, False])
-    smoothed = state.replace(label_smoothing=0.3)
-    loss, metrics = jax.jit(loss_fn)(state.params, smoothed, batches[0].replace(mask=mask))
-    dropout, _ = jax.random.split(jax.random.fold_in(state.key, state.step))
-    logits = state.apply_fn({"params": state.params}, batches[0].inputs, train=True, rngs={"dropout": dropout})
-    labels = optax.smooth_labels(jax.nn.one_hot(batches[0].labels, 3), 0.3)
-    np.testing.assert_allclose(loss, optax.softmax_cross_entropy(logits, labels)[mask].mean(), rtol=1e-5)
-    plain = optax.softmax_cross_entropy_with_integer_labels(logits, batches[0].labels)[mask].mean()
-    np.testing.assert_allclose(metrics.mean_loss, plain, rtol=1e-5)
+def test_the_loss_of_a_step_has_smoothed_labels_if_the_recipe_asks(state, batches):
+    @jax.jit
+    def losses(state):
+        loss, metrics = loss_fn(state.params, state.replace(label_smoothing=0.3), batches[0])
+        dropout, _ = step_keys(state)
+        logits = state.apply_fn({"params": state.params}, batches[0].inputs, train=True, rngs={"dropout": dropout})
+        labels = jax.nn.one_hot(batches[0].labels, 3)
+        both = labels, optax.smooth_labels(labels, 0.3)
+        of_labels = (optax.softmax_cross_entropy(logits, each).mean() for each in both)
+        return loss, metrics.mean_loss, *of_labels
+
+    smoothed, plain, expected_plain, expected_smoothed = losses(state)
+    np.testing.assert_allclose(smoothed, expected_smoothed, rtol=1e-5)
+    np.testing.assert_allclose(plain, expected_plain, rtol=1e-5)  # metrics do not change
+
+
+def test_training_images_are_augmented_by_a_key_of_the_step(state, tiny_data):
+    pixels, indices = (tiny_data.train.images, tiny_data.train.labels), jnp.array([3, 1, 4])
+    plain = training_batch(state, *pixels, indices, Preprocessing(rows), None)
+    np.testing.assert_array_equal(plain.inputs, scale(tiny_data.train.images[indices]))
+    varied = training_batch(state, *pixels, indices, Preprocessing(rows, Affine(shift=2)), None)
+    expected = augment(scale(tiny_data.train.images[indices]), step_keys(state)[1], Affine(shift=2))
+    np.testing.assert_array_equal(varied.inputs, expected)
+    np.testing.assert_array_equal(varied.labels, plain.labels)
+    later = training_batch(state.replace(step=1), *pixels, indices, Preprocessing(rows, Affine(shift=2)), None)
+    assert (later.inputs != varied.inputs).any()
 
 
 def test_a_step_is_one_adam_update_of_the_mean_loss(state, batches):
@@ -95,7 +112,7 @@ def test_evaluation_ignores_dropout_and_padding(state, batches):
 @pytest.mark.parametrize("parts", [[7], [1] * 7, [3, 4]])
 def test_steps_in_one_dispatch_or_many_or_one_by_one_give_the_same_bits(state, batches, tiny_data, parts):
     chex.clear_trace_counter()
-    several = jax.jit(chex.assert_max_traces(lambda *args: train_steps(*args, reading=Preprocessing(rows)), n=1))
+    several = jax.jit(chex.assert_max_traces(lambda *args: train_steps(*args, preprocessing=Preprocessing(rows)), n=1))
     indices = batch_indices(0, len(tiny_data.train), B, 0, STEPS)
     pixels = jnp.asarray(tiny_data.train.images), jnp.asarray(tiny_data.train.labels)
     fused, sums, done = state, Metrics.zeros(), 0
@@ -117,3 +134,10 @@ def test_seeds_start_differently_and_the_same_seed_alike(tiny_model):
     chex.assert_trees_all_equal(first.params, again.params)
     kernels = [s.params["layer_0_forward"]["kernel"] for s in (first, other)]
     assert (kernels[0] != kernels[1]).all()
+
+
+def test_a_start_from_given_parameters_keeps_them_and_the_random_keys_of_the_seed(tiny_model, state):
+    recipe, params = Recipe(tiny_model, optax.adam(1e-2)), jax.tree.map(jnp.ones_like, state.params)
+    given = jax.jit(lambda params: init_state(recipe, jnp.zeros((1, 5, 7)), 0, params))(params)
+    chex.assert_trees_all_equal(given.params, params)
+    chex.assert_trees_all_equal(step_keys(given), step_keys(state))

@@ -14,7 +14,11 @@ from matplotlib.figure import Figure
 
 from rowlstm_jax.analysis.plots.style import LIGHT_BLUE, SYSTEMS, VERMILION, styled
 
-GRADIENT_NORMS = {"gradient_norm_h": "norm of $dL/dh_t$", "gradient_norm_carry": "norm of $dL/d$carry$_t$"}
+GRADIENT_NORMS = {  # the first that a layer has is drawn
+    "gradient_norm_h": "norm of $dL/dh_t$",
+    "gradient_norm_carry": "norm of $dL/d$carry$_t$",
+    "gradient_norm": "norm of $dL/dx_t$",
+}
 LINES = 8  # of training steps in one panel
 
 
@@ -27,14 +31,14 @@ def probabilities_over_rows(
     needed: np.ndarray,
     confidence: float = 0.99,
 ) -> None:
-    """Draw images, beside each row the class probabilities after it, and a line below the row that settles the class.
+    """Draw images, the class probabilities after each of their rows, and a line below the row that settles the class.
 
     Args:
       path: the PNG to write.
       images: uint8 [N, R, K], read row by row from the top.
       probabilities: float [N, R, C], after each row.
       class_names: the name of each of the C classes.
-      needed: int [N], how many rows it took, `models.rows_needed`; R + 1 for never.
+      needed: int [N], how many rows each took, `models.rows_needed`; R + 1 for never.
       confidence: of `needed`.
     """
     rows, columns = images.shape[1:]
@@ -76,7 +80,7 @@ def rows_needed(
     rows: int,
     confidence: float = 0.99,
 ) -> None:
-    """Draw how many rows images took, of all classes as a histogram and of each class as a shade, with its median.
+    """Draw how many rows the images took: a histogram of all, and for each class a row of shades with its median.
 
     Args:
       path: the PNG to write.
@@ -107,21 +111,20 @@ def rows_needed(
     below.set_xticks([*ticks, rows + 1], [*map(str, ticks), "never"])
     below.set(xlabel=f"rows until the final class stays above {100 * confidence:g} % (orange: median)", ylabel="class")
     below.tick_params(axis="y", length=0)
-    position = below.get_position()
-    bar = figure.add_axes((0.89, position.y0, 0.015, position.height))
-    figure.colorbar(shade, cax=bar, label="% of the class")
+    box = below.get_position()
+    figure.colorbar(shade, cax=figure.add_axes((0.89, box.y0, 0.015, box.height)), label="% of the class")
     figure.savefig(path)
 
 
 @styled
 def gates_over_time(path: Path, image: np.ndarray, gates: Mapping[str, np.ndarray]) -> None:
-    """Draw an image and, aligned with its rows, what each unit does while it is read, long memories to the right.
+    """Draw an image and, beside its rows, what each unit does meanwhile. Units that remember longer stand to the right.
 
     Args:
       path: the PNG to write.
       image: uint8 [R, K].
-      gates: i, f, o, c and h, each [R, H], of `models.gates_over_time`; units are sorted by their mean f, and so by
-        their time constants.
+      gates: i, f, o, c and h, each [R, H], of `models.gates_over_time`. Units are sorted by their mean f, which sorts
+        them by their time constants.
     """
     units = np.argsort(gates["f"].mean(axis=0), kind="stable")
     rows, columns = image.shape
@@ -140,26 +143,17 @@ def gates_over_time(path: Path, image: np.ndarray, gates: Mapping[str, np.ndarra
         "c": (f"cell c (colours to ±{limit:.1f})", "RdBu_r", -limit, limit),
         "h": ("output h", "RdBu_r", -1, 1),
     }
+    same = {"aspect": "auto", "extent": (0, len(units), rows, 0), "interpolation": "nearest"}
     for axes, (name, (title, colours, low, high)) in zip(panels, drawn.items(), strict=True):
-        extent = (0, len(units), rows, 0)
-        values = axes.imshow(
-            gates[name][:, units],
-            cmap=colours,
-            vmin=low,
-            vmax=high,
-            aspect="auto",
-            extent=extent,
-            interpolation="nearest",
-        )
+        values = axes.imshow(gates[name][:, units], cmap=colours, vmin=low, vmax=high, **same)
         axes.set(title=title)
         if name in "och":
             axes.set_xlabel("unit, sorted by mean f")
         else:
             axes.set_xticks([])
-        box = axes.get_position()
         if name in "fh":
-            bar = figure.add_axes((0.925, box.y0, 0.012, box.height))
-            figure.colorbar(values, cax=bar)
+            box = axes.get_position()
+            figure.colorbar(values, cax=figure.add_axes((0.925, box.y0, 0.012, box.height)))
     for axes in figure.axes[:6:3]:
         axes.set_ylabel("row")
     figure.savefig(path)
@@ -167,22 +161,22 @@ def gates_over_time(path: Path, image: np.ndarray, gates: Mapping[str, np.ndarra
 
 @styled
 def memory(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Draw how memory develops in training: a row a layer; of a cell without gates only the first panel.
+    """Draw how memory develops in training: one row of panels for each layer. Of several seeds the means are drawn.
 
-    Of several seeds the means are drawn.
+    The first panel shows the gradients, the others the gates, where the model has gates that are known.
 
     Args:
       path: the PNG to write.
-      records: those of a run. Drawn are the ones that hold the values of `models.gradient_diagnostics`, as JSON values
-        or as lists of them over seeds.
+      records: of a run. Those are drawn that hold the values of `models.gradient_diagnostics`, as JSON values or as
+        lists of them over seeds. Without "step" the gradients have no key to their colours.
 
     Raises:
       ValueError: no record has them.
     """
-    records = [record for record in records if any("/gradient_norm_" in key for key in record)]
-    layers = sorted({key.split("/")[0] for record in records for key in record if "/gradient_norm_" in key})
+    records = [record for record in records if any("/gradient_norm" in key for key in record)]
+    layers = sorted({key.split("/")[0] for record in records for key in record if "/gradient_norm" in key})
     if not layers:
-        raise ValueError("No record has the values of memory_health.")
+        raise ValueError("records hold no values of memory_health.")
     has_gates = f"{layers[0]}/time_constants" in records[0]
     columns = 3 if has_gates else 1
     width, height = 0.4 + 3.5 * columns, 0.4 + 2.6 * len(layers)
@@ -213,7 +207,12 @@ def _gradients(figure: Figure, axes: Axes, records: Sequence[Mapping[str, Any]])
         norms = _mean_of_seeds(record[name], axes=1)
         axes.plot(range(1, 1 + len(norms)), norms, color=colours(index), linewidth=1.2)
     axes.set(xlabel="time step t", ylabel=GRADIENT_NORMS[name], yscale="log")
+    low, high = axes.get_ylim()
+    if high < 100 * low:  # with one power of ten in view, long labels between the powers push out the axis' name
+        axes.set_ylim(0.99 * 10 ** math.floor(math.log10(low)), 1.01 * 10 ** math.ceil(math.log10(high)))
     axes.grid(True)
+    if "step" not in shown[0]:
+        return
     norm = BoundaryNorm(np.arange(len(shown) + 1), colours.N)
     bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, pad=0.02, aspect=30)
     bar.set_ticks([index + 0.5 for index in range(len(shown))], labels=[str(record["step"]) for record in shown])

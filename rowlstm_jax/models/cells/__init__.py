@@ -1,6 +1,6 @@
-"""Recurrent cells, all of them Flax `nn.RNNCellBase`: `(carry, x_t) -> (carry, y_t)`.
+"""Recurrent cells: each computes one time step, (carry, x_t) -> (new carry, y_t), and is a Flax `nn.RNNCellBase`.
 
-`CELLS` holds those that a command line can name, each as a function of the number of units; two lines add another:
+`CELLS` holds the cells that a command line can name, each as a function of the number of units H. To add your own:
 
     from rowlstm_jax.models.cells import CELLS
     CELLS["mine"] = MyCell
@@ -10,12 +10,16 @@ from collections.abc import Callable
 
 import flax.linen as nn
 
-from rowlstm_jax.errors import UserError
 from rowlstm_jax.models.cells.base import Cell
 from rowlstm_jax.models.cells.echo_state import EchoStateCell, spectral_radius
 from rowlstm_jax.models.cells.gru import GRUCell
-from rowlstm_jax.models.cells.lstm import BasicLSTMCell, chrono_bias, flax_lstm_params
-from rowlstm_jax.models.cells.lstm_variants import LayerNormLSTMCell, PeepholeLSTMCell
+from rowlstm_jax.models.cells.lstm import (
+    BasicLSTMCell,
+    LayerNormLSTMCell,
+    PeepholeLSTMCell,
+    chrono_bias,
+    flax_lstm_params,
+)
 from rowlstm_jax.models.cells.oscillators import CoRNNCell, LEMCell
 from rowlstm_jax.models.cells.simple import ElmanCell, JordanCell
 
@@ -51,19 +55,19 @@ CELLS: dict[str, Callable[[int], nn.RNNCellBase]] = {
 
 
 def make(name: str, features: int, recurrence: str = "auto") -> nn.RNNCellBase:
-    """A cell by its name in `CELLS`.
+    """Returns the cell with this name in `CELLS`.
 
     Args:
-      name: what a command line said.
+      name: a key of `CELLS`.
       features: H.
-      recurrence: how its recurrence will be computed.
+      recurrence: of the `SequenceClassifier` that will use the cell.
 
     Raises:
-      UserError: there is no such cell, or its recurrence can't be computed so.
+      ValueError: there is no such cell, or it can't be computed with this recurrence.
     """
     if name not in CELLS:
-        raise UserError(f"There is no cell {name!r}; choose one of {', '.join(CELLS)}.")
+        raise ValueError(f"cell is {name!r}; choose one of {', '.join(CELLS)}.")
     cell = CELLS[name](features)
     if recurrence == "fused" and type(cell) is not BasicLSTMCell:
-        raise UserError(f"--recurrence fused computes the lstm and no other cell; leave it out for {name}.")
+        raise ValueError(f"recurrence is 'fused', which computes the cell lstm only; choose 'auto' for {name}.")
     return cell

@@ -1,4 +1,4 @@
-"""What the cells share, and the initialisers that JAX lacks."""
+"""`Cell`, the base class of the cells, and the initialisers that JAX lacks."""
 
 from typing import Any, ClassVar
 
@@ -9,11 +9,28 @@ from flax.typing import Dtype, Initializer
 
 
 class Cell(nn.RNNCellBase):
-    """A recurrent cell whose carry is one array [..., H], or a tuple of `num_states` of them.
+    """A recurrent cell: one time step, (carry, x_t [..., F]) -> (new carry, y_t).
 
-    A new cell needs a `__call__(carry, inputs) -> (carry, output)` and fields of its own, if any. Carry and output are
-    kept in `param_dtype`, float32 unless told otherwise: with `dtype=bfloat16` the products are in bfloat16 and the
-    state keeps its precision over long sequences.
+    The carry is one array [..., H], or a tuple of `num_states` of them, and starts at zero. The output is [..., H] too.
+    Both have the dtype `param_dtype`: with `dtype=bfloat16` the matrix products are in bfloat16 and the carry stays
+    float32, so that it keeps its precision over long sequences.
+
+    A new cell has `__call__`, and fields of its own if it needs them.
+
+    Example:
+      >>> class DecayCell(Cell):
+      ...     decay: float = 0.9
+      ...
+      ...     @nn.compact
+      ...     def __call__(self, carry, inputs):
+      ...         h = self.decay * carry + nn.tanh(self.dense("input")(inputs))
+      ...         return h, h
+      >>> cell = DecayCell(features=4)
+      >>> carry = cell.initialize_carry(jax.random.key(0), (2, 3))
+      >>> variables = cell.init(jax.random.key(1), carry, jnp.ones((2, 3)))
+      >>> h, y = cell.apply(variables, carry, jnp.ones((2, 3)))
+      >>> y.shape
+      (2, 4)
 
     Attributes:
       features: H.
@@ -31,7 +48,7 @@ class Cell(nn.RNNCellBase):
 
     @nn.nowrap
     def initialize_carry(self, rng: jax.Array, input_shape: tuple[int, ...]) -> Any:
-        """The carry before the first step, arrays [..., H], for inputs of shape [..., F]."""
+        """Returns the carry before the first step, arrays [..., H], for inputs of shape [..., F]."""
         shape = (*input_shape[:-1], self.features)
         states = [self.carry_init(key, shape, self.param_dtype) for key in jax.random.split(rng, self.num_states)]
         return states[0] if self.num_states == 1 else tuple(states)
@@ -40,6 +57,12 @@ class Cell(nn.RNNCellBase):
     def num_feature_axes(self) -> int:
         """One: features lie on the last axis."""
         return 1
+
+    @nn.nowrap
+    def dense(self, name: str, width: int | None = None, **settings: Any) -> nn.Dense:
+        """A linear layer with this cell's dtypes, `width` or H wide; the settings are those of `nn.Dense`."""
+        width = self.features if width is None else width
+        return nn.Dense(width, dtype=self.dtype, param_dtype=self.param_dtype, name=name, **settings)
 
 
 def uniform_within(limit: float) -> Initializer:

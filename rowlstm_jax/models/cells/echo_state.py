@@ -10,7 +10,7 @@ from flax.typing import Initializer
 
 from rowlstm_jax.models.cells.base import Cell, uniform_within
 
-SQUARINGS = 16  # W to the power 65,536: what Gelfand's formula leaves is below 1e-4 of the radius
+SQUARINGS = 16  # W to the power 65,536, where the relative error of Gelfand's formula is below 1e-4
 
 
 class EchoStateCell(Cell):
@@ -19,27 +19,20 @@ class EchoStateCell(Cell):
     .. math::
         h_t = (1 - a) \, h_{t-1} + a \tanh(x_t W_{in} + h_{t-1} W + b)
 
-    The carry is h. W_in and b are uniform within their scalings. W is uniform at about `connections` random places for
-    each unit and zero elsewhere, and then scaled to the spectral radius. No gradient reaches them, so an optimiser
-    leaves them as they are; weight decay has to leave out what is named `reservoir_`. They are parameters, so that a
-    checkpoint holds them and each seed has its own.
+    W_in and b are uniform within their scalings. Each unit has about `connections` incoming weights in W, uniform, at
+    random places; the others are zero. W is then scaled to its spectral radius.
+
+    The weights are parameters, so that a checkpoint holds them and each seed has its own. No gradient reaches them, so
+    an optimiser leaves them as they are. Weight decay must leave out the names that begin with `reservoir_`.
 
     Parameters: `reservoir_input_kernel` [F, H], `reservoir_kernel` [H, H], `reservoir_bias` [H].
 
     Attributes:
-      leak_rate: a, above 0 and at most 1, where nothing leaks.
-      spectral_radius: of W; below 1 the reservoir forgets its initial state with hardly an exception.
+      leak_rate: a, above 0 and at most 1; at 1 nothing of the old state is kept.
+      spectral_radius: of W; below 1 the reservoir almost always forgets its initial state.
       input_scaling: largest weight of an input.
       bias_scaling: largest bias.
       connections: incoming recurrent connections of a unit, on average.
-
-    Example:
-      >>> cell = EchoStateCell(features=4)
-      >>> carry = cell.initialize_carry(jax.random.key(0), (2, 3))
-      >>> variables = cell.init(jax.random.key(1), carry, jnp.ones((2, 3)))
-      >>> h, y = cell.apply(variables, carry, jnp.ones((2, 3)))
-      >>> y.shape
-      (2, 4)
 
     Source: Jaeger, GMD Report 148 (2001); leaky integrators: Jaeger et al., Neural Networks 20 (2007); few connections
     and the ranges of the scalings: Lukoševičius, "A practical guide to applying echo state networks" (2012).
@@ -53,15 +46,7 @@ class EchoStateCell(Cell):
 
     @nn.compact
     def __call__(self, carry: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Take one time step.
-
-        Args:
-          carry: h, [..., H].
-          inputs: x_t [..., F].
-
-        Returns:
-          The new carry h, and h as the output.
-        """
+        """Take one step; the carry and the output are h."""
         units = self.features
         input_kernel = self._fixed("input_kernel", uniform_within(self.input_scaling), (inputs.shape[-1], units))
         kernel = self._fixed("kernel", sparse_with_radius(self.connections, self.spectral_radius), (units, units))
@@ -101,8 +86,8 @@ def spectral_radius(matrix: jax.Array) -> jax.Array:
     .. math::
         \rho(W) = \lim_{k \to \infty} \|W^k\|^{1/k}
 
-    by Gelfand's formula with k a power of two: the matrix is squared again and again, divided by its norm each time.
-    `jnp.linalg.eigvals` runs on CPUs only, and power iteration on a vector does not settle where the largest
+    This is Gelfand's formula; k is a power of two, so the matrix is squared again and again, and divided by its norm
+    each time. `jnp.linalg.eigvals` runs on CPUs only. Power iteration on a vector does not converge where the largest
     eigenvalues are a complex pair.
 
     Args:
@@ -114,9 +99,9 @@ def spectral_radius(matrix: jax.Array) -> jax.Array:
 
     def square(n: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         power, log_radius = state
-        norm = jnp.abs(power).max()  # any norm will do, and this one does not overflow
+        norm = jnp.abs(power).max()  # any norm is correct here; this one does not overflow
         power = power / jnp.where(norm > 0, norm, 1.0)
-        # On accelerators the default is a product of fewer bits.
+        # By default, accelerators multiply with fewer bits.
         squared = jnp.matmul(power, power, precision=jax.lax.Precision.HIGHEST)
         return squared, log_radius + jnp.log(norm) / 2.0**n
 

@@ -19,20 +19,12 @@ class GRUCell(Cell):
         n_t &= \tanh(n_x + r_t (n_h + b_n)) \\
         h_t &= (1 - z_t) n_t + z_t h_{t-1}
 
-    The carry is h. Cho et al. reset before the product, n = tanh(x W + (r h) U), which needs a third product that
-    waits for the first two; nearly all published results since are of this variant. PyTorch has a second bias of r and
-    of z, which only adds to the first.
+    Cho et al. reset before the product, n = tanh(x W + (r h) U). That needs a third product, which waits for the first
+    two; nearly all published results since are of the variant here. PyTorch has a second bias for r and for z, which
+    only adds to the first.
 
     Parameters: `input` with `kernel` [F, 3 H] and `bias` [3 H], `recurrent` with `kernel` [H, 3 H], gates in the
     order r, z, n, and `candidate_bias` [H], which is b_n. Initialisers are those of Keras.
-
-    Example:
-      >>> cell = GRUCell(features=4)
-      >>> carry = cell.initialize_carry(jax.random.key(0), (2, 3))
-      >>> variables = cell.init(jax.random.key(1), carry, jnp.ones((2, 3)))
-      >>> h, y = cell.apply(variables, carry, jnp.ones((2, 3)))
-      >>> y.shape
-      (2, 4)
 
     Source: Cho et al., arXiv:1406.1078, in the first version's form; `torch.nn.GRUCell`.
     """
@@ -43,18 +35,10 @@ class GRUCell(Cell):
 
     @nn.compact
     def __call__(self, carry: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Take one time step.
-
-        Args:
-          carry: h, [..., H].
-          inputs: x_t [..., F].
-
-        Returns:
-          The new carry h, and h as the output.
-        """
-        width, dtypes = 3 * self.features, {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        read = nn.Dense(width, kernel_init=self.kernel_init, bias_init=self.bias_init, name="input", **dtypes)
-        recur = nn.Dense(width, use_bias=False, kernel_init=self.recurrent_kernel_init, name="recurrent", **dtypes)
+        """Take one step; the carry and the output are h."""
+        width = 3 * self.features
+        read = self.dense("input", width, kernel_init=self.kernel_init, bias_init=self.bias_init)
+        recur = self.dense("recurrent", width, kernel_init=self.recurrent_kernel_init, use_bias=False)
         bias = self.param("candidate_bias", self.bias_init, (self.features,), self.param_dtype)
         r_x, z_x, n_x = jnp.split(read(inputs), 3, axis=-1)
         r_h, z_h, n_h = jnp.split(recur(carry), 3, axis=-1)

@@ -1,6 +1,6 @@
 """Cells that discretise ordinary differential equations: coRNN and LEM."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -19,9 +19,9 @@ class CoRNNCell(Cell):
         z_t &= z_{t-1} + \Delta t \, (\tanh([x_t, z_{t-1}, y_{t-1}] W + b) - \gamma y_{t-1} - \epsilon z_{t-1}) \\
         y_t &= y_{t-1} + \Delta t \, z_t
 
-    The carry is (y, z), positions and velocities; the output is y. The damping is explicit, as in the authors' code
-    (their paper also analyses it implicit). The defaults are theirs for pixel by pixel MNIST, 784 steps;
-    dt times the number of steps is how long the oscillators swing, so shorter sequences need a larger dt.
+    Here y are positions and z velocities. The damping is explicit, as in the authors' code; their paper also analyses
+    implicit damping. The defaults are theirs for pixel by pixel MNIST, 784 steps. The oscillators swing for dt times
+    the number of steps, so shorter sequences need a larger dt.
 
     Parameters: `force` with `kernel` [F + 2 H, H] and `bias` [H].
 
@@ -31,14 +31,6 @@ class CoRNNCell(Cell):
       epsilon: damping.
       kernel_init: initialiser of the kernel.
       bias_init: initialiser of the bias; None is uniform within 1 / sqrt(F + 2 H), as in PyTorch.
-
-    Example:
-      >>> cell = CoRNNCell(features=4)
-      >>> carry = cell.initialize_carry(jax.random.key(0), (2, 3))
-      >>> variables = cell.init(jax.random.key(1), carry, jnp.ones((2, 3)))
-      >>> (y, z), output = cell.apply(variables, carry, jnp.ones((2, 3)))
-      >>> output.shape
-      (2, 4)
 
     Source: Rusch and Mishra, arXiv:2010.00951; github.com/tk-rusch/coRNN, sMNIST.
     """
@@ -53,25 +45,11 @@ class CoRNNCell(Cell):
 
     @nn.compact
     def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
-        """Take one time step.
-
-        Args:
-          carry: (y, z), each [..., H].
-          inputs: x_t [..., F].
-
-        Returns:
-          The new carry (y, z), and y as the output.
-        """
+        """Take one step; the carry is (y, z), the output is y."""
         y, z = carry
         reads = jnp.concatenate([inputs, z, y], axis=-1)
-        force = nn.Dense(
-            self.features,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-            kernel_init=self.kernel_init,
-            bias_init=self.bias_init or uniform_within(reads.shape[-1] ** -0.5),
-            name="force",
-        )
+        bias_init = self.bias_init or uniform_within(reads.shape[-1] ** -0.5)
+        force = self.dense("force", kernel_init=self.kernel_init, bias_init=bias_init)
         z = z + self.dt * (nn.tanh(force(reads)) - self.gamma * y - self.epsilon * z)
         y = y + self.dt * z
         return (y, z), y
@@ -85,23 +63,15 @@ class LEMCell(Cell):
         z_t &= (1 - \Delta t \, \sigma(s)) z_{t-1} + \Delta t \, \sigma(s) \tanh(j) \\
         y_t &= (1 - \Delta t \, \sigma(\bar s)) y_{t-1} + \Delta t \, \sigma(\bar s) \tanh([x_t, z_t] V + c)
 
-    The carry is (y, z); the output is y. The authors' code has a second bias in each sum, which only adds to the first.
+    The authors' code has a second bias in each sum, which only adds to the first.
 
     Parameters: `memory` with `kernel` [F + H, 3 H] and `bias` [3 H], in the order of the equation, and `output` with
     `kernel` [F + H, H] and `bias` [H].
 
     Attributes:
-      dt: the largest time step, above 0 and at most 1; the authors' default, 0.21 in their pixel by pixel MNIST.
+      dt: the largest time step, above 0 and at most 1; the authors' default is 1, and 0.21 for pixel by pixel MNIST.
       kernel_init: initialiser of the kernels; None is uniform within 1 / sqrt(H), as in the authors' code.
       bias_init: initialiser of the biases; None is the same.
-
-    Example:
-      >>> cell = LEMCell(features=4)
-      >>> carry = cell.initialize_carry(jax.random.key(0), (2, 3))
-      >>> variables = cell.init(jax.random.key(1), carry, jnp.ones((2, 3)))
-      >>> (y, z), output = cell.apply(variables, carry, jnp.ones((2, 3)))
-      >>> output.shape
-      (2, 4)
 
     Source: Rusch et al., arXiv:2110.04744; github.com/tk-rusch/LEM, sMNIST.
     """
@@ -114,24 +84,11 @@ class LEMCell(Cell):
 
     @nn.compact
     def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
-        """Take one time step.
-
-        Args:
-          carry: (y, z), each [..., H].
-          inputs: x_t [..., F].
-
-        Returns:
-          The new carry (y, z), and y as the output.
-        """
+        """Take one step; the carry is (y, z), the output is y."""
         default = uniform_within(self.features**-0.5)
-        settings = {
-            "dtype": self.dtype,
-            "param_dtype": self.param_dtype,
-            "kernel_init": self.kernel_init or default,
-            "bias_init": self.bias_init or default,
-        }
-        memory = nn.Dense(3 * self.features, **settings, name="memory")
-        output = nn.Dense(self.features, **settings, name="output")
+        initial: dict[str, Any] = {"kernel_init": self.kernel_init or default, "bias_init": self.bias_init or default}
+        memory = self.dense("memory", 3 * self.features, **initial)
+        output = self.dense("output", **initial)
         y, z = carry
         z_step, y_step, j = jnp.split(memory(jnp.concatenate([inputs, y], axis=-1)), 3, axis=-1)
         z_step, y_step = self.dt * nn.sigmoid(z_step), self.dt * nn.sigmoid(y_step)

@@ -1,0 +1,83 @@
+"""The end of a run: what is written, in which order, and what a failing picture costs."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from rowlstm_jax.analysis import finish, plots
+from rowlstm_jax.data import Sealed
+from rowlstm_jax.runs import RunFolder, fit, sample_indices
+from rowlstm_jax.tasks import PROTOCOLS, Protocol
+
+
+@pytest.fixture
+def trained(make_run, tiny_data):
+    """Trains a tiny run and ends it; returns its folder and its summary."""
+
+    def end(run=None, data=tiny_data):
+        run = run or make_run(strict_compile=False)
+        data = dataclasses.replace(data, test=Sealed(data.test.open(lambda: None)))
+        data.test.sample(sample_indices(len(data.test)))  # as load_data does
+        with RunFolder(run) as folder:
+            summary = finish(run, fit(run, data, folder), data, folder, reference="a published result")
+        return folder.path, summary
+
+    return end
+
+
+def test_results_are_written_and_the_opening_is_recorded(trained, tiny_data, capsys):
+    folder, summary = trained()
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert len(summary["test_openings"]) == 1
+    assert summary["test_examples_shown"] == [24, 25, 26]
+    with np.load(folder / "test.npz") as arrays:
+        assert np.mean(arrays["predictions"] == arrays["labels"]) == pytest.approx(summary["test_accuracy"])
+    assert {path.stem for path in (folder / "plots").iterdir()} == {"samples", "curves", "confusion", "errors"}
+    assert {"commit", "dirty"} == set(summary["git"])
+    assert "script" not in "".join(summary["code"]), "pytest is no script of the user's"
+    out = capsys.readouterr().out
+    assert "For comparison: a published result." in out
+    assert "notebook" not in out, "its numbers belong to its own protocol"
+
+
+def test_only_the_notebooks_protocol_is_compared_with_the_notebook(make_run, trained, tiny_data, capsys):
+    same = dataclasses.replace(PROTOCOLS["notebook"], name="under another name")
+    trained(make_run("same", protocol=same, strict_compile=False))
+    assert "On the first 128 images, as in the notebook: " in capsys.readouterr().out
+
+
+def test_results_are_there_before_any_picture_and_a_picture_that_fails_is_a_warning(trained, monkeypatch, capsys):
+    seen = []
+
+    def fail(path, *_):
+        seen.append({name: (path.parents[1] / name).exists() for name in ("weights.npz", "test.npz", "summary.json")})
+        raise IndexError("index 102 is out of bounds\nfor axis 0")
+
+    for name in ("samples", "curves", "confusion_matrix", "confident_errors"):
+        monkeypatch.setattr(plots, name, fail)
+    folder, summary = trained()
+    assert seen == 4 * [{"weights.npz": True, "test.npz": True, "summary.json": True}]
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == 4
+    assert warnings[0] == (
+        f"warning: {folder}/plots/samples.png could not be drawn (IndexError: index 102 is out of bounds for axis 0)."
+    )
+
+
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_a_small_test_set_is_tested_and_drawn(trained, tiny_data, number, capsys):
+    few = dataclasses.replace(tiny_data, test=Sealed(tiny_data.test.open(lambda: None)[:number]))
+    folder, summary = trained(data=few)
+    assert len(summary["test_examples_shown"]) == min(3, number)
+    assert len(list((folder / "plots").iterdir())) >= 3
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_protocol_without_validation_images_has_none_in_its_summary(make_run, trained, tiny_data):
+    protocol = Protocol("tiny", "mnist", 0, "rows")
+    data = dataclasses.replace(tiny_data, validation=tiny_data.validation[:0])
+    _, summary = trained(make_run(protocol=protocol, strict_compile=False), data)
+    assert summary["validation_accuracy"] is None

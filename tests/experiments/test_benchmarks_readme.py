@@ -1,0 +1,114 @@
+"""The README of the benchmarks: its figures are those of the stored measurements, and its commands parse."""
+
+import importlib
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import tyro
+
+from experiments.benchmarks.harness import QUIET
+
+FOLDER = Path(__file__).parents[2] / "experiments"
+TEXT = (FOLDER / "benchmarks/README.md").read_text()
+PROSE = " ".join(TEXT.split())  # a sentence may be broken anywhere
+COMMANDS = re.findall(r"python -m experiments\.benchmarks\.(\w+)([^`\n]*)", TEXT)
+# The columns of the table of training steps: B, T, F, H.
+COLUMNS = {
+    "base": (100, 28, 28, 128),
+    "b512": (512, 28, 28, 128),
+    "h512": (100, 28, 28, 512),
+    "t784": (100, 784, 1, 128),
+}
+
+
+def stored(name: str) -> dict:
+    return json.loads((FOLDER / "results" / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["startup/mnist_rows", "seeds/mnist_rows", "kill_resume", "integrity"])
+def test_each_measurement_was_made_on_two_cpu_cores_of_a_quiet_machine(name):
+    machine = stored(name)["machine"]
+    assert (machine["processor"], machine["backend"], machine["cores"]) == ("AMD EPYC", "cpu", 2)
+    assert machine["used_by_others"] <= QUIET
+
+
+def test_the_table_of_training_steps():
+    measured = [stored(f"train_step/{name}") for name in COLUMNS]
+    assert all(measurement["machine"]["used_by_others"] <= QUIET for measurement in measured)
+    assert {measurement["machine"]["backend"] for measurement in measured} == {"cpu"}
+    settings = [measurement["settings"] for measurement in measured]
+    sizes = [(s["batch_size"], s["time_steps"], s["features"], s["hidden"], s["dtype"]) for s in settings]
+    assert sizes == [(*size, "float32") for size in COLUMNS.values()]
+    in_table = set()
+    for position, row in enumerate(measured[0]["rows"]):
+        rows = [measurement["rows"][position] for measurement in measured]
+        assert {other["name"] for other in rows} == {row["name"]}
+        if row["median_ms"] is not None:
+            cells = [f"{other['median_ms']:.3g} ({other['ratio_to_torch']:.2f})" for other in rows]
+            assert re.search(rf"^\| .*`{row['name']}`.* \| {re.escape(' | '.join(cells))} \|$", TEXT, re.M), cells
+            in_table.add(row["name"])
+    assert set(re.findall(r"^\| .*`([\w-]+)`\**(?= \| [\d.]+ \()", TEXT, re.M)) == in_table
+
+
+def test_bfloat16():
+    times = {row["name"]: row["median_ms"] for row in stored("train_step/bfloat16")["rows"]}
+    assert f"torch is faster: {times['torch']:.2f} ms against {times['rowlstm_jax']:.2f} " in PROSE
+    assert times["torch"] < times["rowlstm_jax"]
+
+
+def test_the_start():
+    measured = stored("startup/mnist_rows")
+    (first,) = [row for row in measured["rows"] if row["name"] == "first step logged"]
+    assert f"first logged step it takes {first['warm']:.2f} s, or {first['cold']:.2f} s if nothing" in PROSE
+    assert measured["settings"]["repeats"] == 3
+
+
+def test_several_seeds():
+    measured = stored("seeds/mnist_rows")
+    together, alone = measured["rows"]
+    assert [measured["settings"][name] for name in ("num_seeds", "repeats", "rounds")] == [8, 3, 15]
+    seconds = f"{together['run_s']:.1f} s against {alone['run_s']:.1f} s"
+    assert f"take {together['run_ratio']:.2f} of the time ({seconds}, medians of 3)" in PROSE
+    assert f"training steps alone take {together['step_ratio']:.2f} of the time" in PROSE
+    assert together["run_ratio"] <= 0.95
+
+
+def test_kills():
+    measured = stored("kill_resume")
+    before, between, saving, _, undisturbed = measured["rows"]
+    assert measured["settings"]["kills"] == before["kills"] + between["kills"] + saving["kills"] == 100
+    kills = (
+        f"{before['kills']} before a first step, {between['kills']} between two saves and {saving['kills']} in a save"
+    )
+    minutes = round(sum(row["seconds"] for row in measured["rows"]) / 60)
+    assert f"after 100 kills: {kills} ({undisturbed['steps']:,} steps, {minutes} minutes, one seed)" in PROSE
+
+
+def test_integrity():
+    measured = stored("integrity")
+    shares = [f"{row['integrity'] / row['seconds']:.1%}".replace("%", " %") for row in measured["rows"]]
+    trained, resumed = [f"{row['seconds']:.1f} s" for row in measured["rows"]]
+    assert measured["settings"]["steps"] == 999
+    assert f"take {shares[0]} of a run of 999 steps ({trained}), and {shares[1]} of a start" in PROSE
+    assert f"finished ({resumed})" in PROSE
+
+
+@pytest.mark.parametrize(("name", "flags"), COMMANDS, ids=[name + flags for name, flags in COMMANDS])
+def test_each_command_parses(name, flags):
+    module = importlib.import_module(f"experiments.benchmarks.{name}")
+    tyro.cli(module.Config, args=shlex.split(flags))
+
+
+def test_each_command_of_the_folder_is_in_the_readme():
+    scripts = {path.stem for path in (FOLDER / "benchmarks").glob("*.py") if "cli.run(main" in path.read_text()}
+    assert {name for name, _ in COMMANDS} == scripts
+    assert len(scripts) == 6
+
+
+def test_every_link_leads_somewhere():
+    links = re.findall(r"\]\(([^)]+)\)", TEXT)
+    assert links
+    assert all((FOLDER / "benchmarks" / link).exists() for link in links)
