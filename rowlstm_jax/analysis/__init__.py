@@ -1,19 +1,19 @@
 """What finished runs tell: results, statistics, comparisons, grids of runs, and `plots`.
 
 `finish` opens the test set once and writes the results of a run. `open_run` reads them. `compare` tests whether two
-runs differ. This floor uses `runs` and the floors below it.
+runs differ. This floor uses `runs` and the floors below it. Each name is loaded when it is first used, because a run
+needs only `finish`, and `plots` loads matplotlib.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rowlstm_jax.analysis.comparison import Comparison, compare
-from rowlstm_jax.analysis.grid import show_grid, train_grid
-from rowlstm_jax.analysis.report import finish
-from rowlstm_jax.analysis.results import Result, load_model, load_weights, open_run
-
 if TYPE_CHECKING:
     from rowlstm_jax.analysis import plots
+    from rowlstm_jax.analysis.comparison import Comparison, compare
+    from rowlstm_jax.analysis.grid import show_grid, train_grid
+    from rowlstm_jax.analysis.report import finish
+    from rowlstm_jax.analysis.results import Result, load_model, load_weights, open_run
 
 __all__ = [
     "Comparison",
@@ -28,9 +28,15 @@ __all__ = [
     "train_grid",
 ]
 
+_FILES = {"Comparison": "comparison", "compare": "comparison", "finish": "report", "show_grid": "grid"}
+_FILES |= {"train_grid": "grid", "Result": "results", "load_model": "results", "load_weights": "results"}
+_FILES |= {"open_run": "results"}
+
 
 def __getattr__(name: str) -> Any:
-    """Import `plots`, and with it matplotlib, when it is first used."""
+    """Load a name when it is first used."""
     if name == "plots":
         return importlib.import_module("rowlstm_jax.analysis.plots")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _FILES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"rowlstm_jax.analysis.{_FILES[name]}"), name)

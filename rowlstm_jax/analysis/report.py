@@ -21,7 +21,6 @@ from rowlstm_jax.runs import (
     by_seed,
     console,
     environment,
-    git_state,
     sample_indices,
     write_arrays,
     write_json,
@@ -66,8 +65,8 @@ def _finish(run: Run, fitted: Fitted, data: Splits, folder: RunFolder, weights: 
     if not is_first_process():  # all processes compute, one reports
         return _summary(run, fitted, data, folder, examples, fitted.evaluate(examples))
     with folder.clock.phase("test"), ThreadPoolExecutor(max_workers=1) as background:
-        # Evaluation leaves Python idle, long enough for the import of matplotlib; where that fails, so do the pictures.
-        background.submit(importlib.import_module, "rowlstm_jax.analysis.plots")
+        # Evaluation leaves Python idle, long enough to load matplotlib; where that fails, so do the pictures.
+        background.submit(lambda: importlib.import_module("rowlstm_jax.analysis.plots").load())
         test = fitted.evaluate(examples)
     summary = _summary(run, fitted, data, folder, examples, test)
     predictions = test.logits.argmax(axis=-1).astype(np.uint8)
@@ -167,7 +166,7 @@ def _summary(
         },
         "environment": environment.describe(),
         "code": run.code,
-        "git": git_state(),
+        "git": folder.git,
     }
 
 

@@ -5,7 +5,6 @@ This floor uses `parallel` and the floors below it. It alone reads and writes th
 """
 
 from rowlstm_jax.runs import console, environment
-from rowlstm_jax.runs.code import git_state
 from rowlstm_jax.runs.data import load_data, sample_indices
 from rowlstm_jax.runs.describe import describe
 from rowlstm_jax.runs.files import (
@@ -33,7 +32,6 @@ __all__ = [
     "describe",
     "environment",
     "fit",
-    "git_state",
     "load_data",
     "name_latest",
     "read_arrays",

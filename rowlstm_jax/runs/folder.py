@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -94,6 +95,10 @@ class RunFolder:
         self.journal = Journal(self.path, run.config.seeds)
         self.from_checkpoint: str | None = None
         self._lock, self._made = FolderLock(self.path), False
+        # git takes some milliseconds, which nothing waits for.
+        background = ThreadPoolExecutor(max_workers=1)
+        self._git = background.submit(git_state)
+        background.shutdown(wait=False)
 
     def __enter__(self) -> "RunFolder":
         """Check the folder, create it and lock it.
@@ -129,6 +134,11 @@ class RunFolder:
         The run is now the experiment's latest. A summary is removed if there are steps to take: it speaks of fewer.
         """
         from_first_process(lambda: self._begin(step))
+
+    @property
+    def git(self) -> dict[str, Any] | None:
+        """The git commit of the script when the run began, and whether it was changed since; None without git."""
+        return self._git.result()
 
     def summary(self) -> dict[str, Any]:
         """The summary.json of a finished run; empty if there is none."""
@@ -176,7 +186,7 @@ class RunFolder:
             "identity": run.identity,
             "versions": environment.versions(),
             "code": run.code,
-            "git": git_state(),
+            "git": self.git,
         }
         write_json(self.path / "config.json", content)
         name_latest(run.experiment, self.path)

@@ -14,6 +14,7 @@ from rowlstm_jax.analysis.plots.runs import (
     rank_errors,
     samples,
 )
+from rowlstm_jax.analysis.plots.style import load
 
 __all__ = [
     "GROWING",
@@ -25,6 +26,7 @@ __all__ = [
     "curves",
     "gates_over_time",
     "grid",
+    "load",
     "memory",
     "orders",
     "probabilities_over_rows",

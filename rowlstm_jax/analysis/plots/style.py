@@ -1,9 +1,11 @@
 """What all pictures have in common: matplotlib's object interface, so no pyplot state, and one style."""
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
+from matplotlib.figure import Figure
 
 # One a logged step, as in metrics.jsonl: each has "step", and none need have the rest.
 Records = Sequence[Mapping[str, Any]]
@@ -21,3 +23,10 @@ styled = matplotlib.rc_context(  # layouts are fixed: a tight or a constrained o
         "savefig.dpi": 120,
     }
 )
+
+
+def load() -> None:
+    """Load fonts and renderers, which takes a fifth of a second once, by drawing a picture that is thrown away."""
+    figure = Figure()
+    figure.subplots().set(xlabel="0", title="0")
+    figure.savefig(io.BytesIO())
