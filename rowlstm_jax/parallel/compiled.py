@@ -1,4 +1,4 @@
-"""The compiled functions of a training run: the one place where jit, donation, seeds and devices are put on."""
+"""The compiled functions of a training run: the only place of jit, donation, seeds and devices."""
 
 from typing import Any
 
@@ -21,16 +21,17 @@ from rowlstm_jax.training import Metrics, Recipe, RunState, eval_step, gather, i
 
 
 class CompiledSteps:
-    """What a run calls, compiled ahead of time by `compile`: a new shape is refused, not compiled.
+    """The functions that a run calls. `compile` compiles them ahead of time; another shape is then an error.
 
-    Every array that belongs to a seed has a leading axis S, also where there is one seed only.
+    Every array that belongs to seeds has a leading axis S, also if there is only one seed.
 
     Attributes:
       evaluate: parameters [S, ...] and examples -> `Evaluation`.
-      steps_per_dispatch: the most steps of one call.
+      steps_per_dispatch: the largest number of steps in one call of `train`.
       data: the training images and labels, on every device.
-      seeds: how many, and how they and their batches are split over the devices.
-      shapes: of a `RunState`, with its shardings; there before `compile`.
+      seeds: the seeds on their mesh.
+      mesh: the mesh.
+      shapes: the shapes, dtypes and shardings of a `RunState`; known before `compile`.
     """
 
     def __init__(
@@ -45,20 +46,20 @@ class CompiledSteps:
         select_best: bool = False,
         measure_memory: bool = False,
     ):
-        """Work out all shapes and put the data on the devices; `compile` is left to the caller.
+        """Work out all shapes and put the data on the devices, without compiling.
 
         Args:
           recipe: model, optimiser and loss.
           preprocessing: how an image is read.
-          train: the training examples; they are put on the devices.
+          train: the training examples.
           batch_size: B of a training step.
-          steps_per_dispatch: the most steps of one call.
-          seeds: on a mesh of `devices.make_mesh`.
-          select_best: whether the weights of the best evaluated step are kept.
+          steps_per_dispatch: the largest number of steps in one call of `train`.
+          seeds: the seeds on their mesh.
+          select_best: whether to keep the weights of the best evaluation.
           measure_memory: whether `gradient_diagnostics` will be called.
 
         Raises:
-          UserError: the parameters and the optimiser's state do not fit into this machine's memory.
+          UserError: parameters, optimiser state and data do not fit into the memory of this machine.
         """
         self._recipe, self._preprocessing, self._batch_size = recipe, preprocessing, batch_size
         self._select_best, self._measure_memory = select_best, measure_memory
@@ -77,7 +78,7 @@ class CompiledSteps:
         self.data = shard((train.images, train.labels), self.mesh)
 
     def compile(self) -> "CompiledSteps":
-        """Compile all that a run calls; returns itself."""
+        """Compile all functions; returns itself."""
         indices = np.zeros((self.seeds.number, self.steps_per_dispatch, self._batch_size), np.int32)
         self._compile_steps(indices)
         self._compile_minibatch(indices[:, 0], self._measure_memory)
@@ -89,13 +90,15 @@ class CompiledSteps:
         return self
 
     def begin(self, seeds: np.ndarray, params: chex.ArrayTree | None = None) -> RunState:
-        """What is so before the first step: a function of the seeds, uint32 [S], and of weights [S, ...] if given."""
+        """The state before the first step, from the seeds, uint32 [S], and from weights [S, ...] if they are given."""
         return self._begin(seeds, params)
 
     def train(self, run_state: RunState, indices: np.ndarray) -> RunState:
-        """Take the steps whose batches `indices` [S, number of steps, B] names; see `step.train_steps`.
+        """Take some steps; see `training.train_steps`. The buffers of the state and the metrics are reused.
 
-        The buffers of the state and the metrics are taken over.
+        Args:
+          run_state: before the steps.
+          indices: the examples of each batch, int32 [S, number of steps, B].
         """
         count = indices.shape[1]
         padded = np.pad(indices, ((0, 0), (0, self.steps_per_dispatch - count), (0, 0)))
@@ -105,19 +108,19 @@ class CompiledSteps:
         return run_state.replace(state=state, metrics=metrics)
 
     def evaluate_minibatch(self, params: chex.ArrayTree, indices: np.ndarray) -> Metrics:
-        """Evaluate each seed's training batch with these indices [S, B]."""
+        """Evaluate a training batch of each seed, given by indices, int32 [S, B]."""
         return self._minibatch(params, *self.data, shard(indices, self.mesh, P(SEED, BATCH)))
 
     def gradient_diagnostics(self, params: chex.ArrayTree, indices: np.ndarray) -> dict[str, jax.Array]:
-        """`models.gradient_diagnostics` of each seed on its training batch with these indices [S, B]."""
+        """`models.gradient_diagnostics` of each seed on a training batch, given by indices, int32 [S, B]."""
         return self._memory(params, *self.data, shard(indices, self.mesh, PER_SEED))
 
     def zero_metrics(self) -> Metrics:
-        """The sums of no step."""
+        """Metrics of no step."""
         return shard(zero_metrics(self.seeds.number), self.mesh)
 
     def select(self, run_state: RunState, params: chex.ArrayTree, step: int, accuracy: np.ndarray) -> RunState:
-        """Keep the weights [S, ...] of the seeds whose validation accuracy [S] is their best so far."""
+        """Keep the weights [S, ...] of the seeds whose validation accuracy [S] is the best so far."""
         if run_state.scores is None:
             return run_state
         evaluation = shard((np.int32(step), accuracy.astype(np.float32)), self.mesh)
@@ -125,7 +128,7 @@ class CompiledSteps:
         return run_state.replace(best=best, scores=scores)
 
     def all_stopped(self, run_state: RunState) -> bool:
-        """Whether the recipe's patience with every seed is at its end."""
+        """Whether early stopping has stopped every seed."""
         patience = self._recipe.patience
         if run_state.scores is None or patience is None:
             return False
@@ -164,7 +167,7 @@ class CompiledSteps:
 
         specs, arguments = (PER_SEED, REPLICATED, REPLICATED), (self.shapes.state.params, *self.data, indices)
         self._minibatch = self.seeds.compile(minibatch, (*specs, P(SEED, BATCH)), REPLICATED, *arguments)
-        if measure_memory:  # of whole batches on each device: norms do not add up
+        if measure_memory:  # each device takes whole batches: norms of parts can't be added
             self._memory = self.seeds.compile(memory, (*specs, PER_SEED), REPLICATED, *arguments)
 
     def _compile_select(self) -> None:
@@ -179,12 +182,12 @@ class CompiledSteps:
 
 
 def zero_metrics(num_seeds: int) -> Metrics:
-    """The sums of no step, on the host."""
+    """Metrics of no step, on the host."""
     return jax.tree.map(lambda x: np.zeros((num_seeds, *x.shape), x.dtype), jax.eval_shape(Metrics.zeros))
 
 
 def _require_memory(states: Any, train: Examples, mesh: Mesh) -> None:
-    """Refuse what can't be allocated: on a CPU, waiting for such an array does not fail but hangs."""
+    """Refuse what can't be allocated. On a CPU, waiting for an array that is too large would hang."""
     copies = sum(device.platform == "cpu" for device in mesh.local_devices)
     of_all_seeds = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
     needed = copies * (of_all_seeds / mesh.shape[SEED] + train.images.nbytes + train.labels.nbytes)

@@ -1,4 +1,4 @@
-"""Evaluation of trained models: every example once, whatever their number."""
+"""Evaluation of trained models: every example exactly once, for any number of examples."""
 
 import dataclasses
 import functools
@@ -20,10 +20,10 @@ EVAL_BATCH = 500
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What the models of S seeds make of some examples.
+    """The evaluation of the models of S seeds on some examples.
 
     Attributes:
-      metrics: their sums and counts, [S] each, on the host.
+      metrics: sums and counts, [S] each, on the host.
       logits: float32 [S, N, C].
     """
 
@@ -48,7 +48,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """One compiled shape that evaluates any number of examples, without dropout, by the models of all seeds."""
+    """Evaluates any number of examples with the models of all seeds, without dropout, by one compiled program."""
 
     def __init__(
         self, model: nn.Module, order: Read, params: chex.ArrayTree, image_shape: tuple[int, int], seeds: Seeds
@@ -58,9 +58,9 @@ class Evaluator:
         Args:
           model: [B, T, F] -> logits [B, C].
           order: how an image is read.
-          params: arrays [S, ...], or anything with their shapes and dtypes.
+          params: [S, ...], arrays or anything with shapes and dtypes.
           image_shape: R and K.
-          seeds: how they lie on the devices.
+          seeds: the seeds on their mesh.
         """
         devices = seeds.mesh.shape[BATCH]
         self._size = -(-EVAL_BATCH // devices) * devices
@@ -94,7 +94,7 @@ class Evaluator:
         return Evaluation(total, np.concatenate(logits, axis=1)[:, : len(examples)].astype(np.float32))
 
     def _padded(self, examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Images, labels and mask of a full batch, of which what lies beyond the given examples does not count."""
+        """Images, labels and mask of a full batch; the mask is false for the padding."""
         missing = self._size - len(examples)
         images = np.pad(examples.images, ((0, missing), (0, 0), (0, 0)))
         return images, np.pad(examples.labels, (0, missing)), np.arange(self._size) < len(examples)

@@ -19,15 +19,15 @@ def cores() -> int:
 
 
 def make_mesh(batch_size: int, devices: int | None = None, num_seeds: int = 1) -> Mesh:
-    """A mesh with the axes "seed" and "batch" over the devices of all processes: seeds are split first, then batches.
+    """A mesh with the axes "seed" and "batch" over the devices of all processes. Seeds are split first, then batches.
 
     Args:
-      batch_size: is split evenly along "batch".
-      devices: of each process; None takes the most that can be used.
-      num_seeds: are split evenly along "seed".
+      batch_size: examples, split evenly along "batch".
+      devices: number of devices of each process; None takes the most that can be used.
+      num_seeds: seeds, split evenly along "seed".
 
     Raises:
-      UserError: there are not so many devices, or seeds and batch can't be split over them.
+      UserError: there are fewer devices, or seeds and batch can't be split evenly over them.
     """
     processes = jax.process_count()
     available = min(len(jax.local_devices(process)) for process in range(processes))
@@ -45,7 +45,14 @@ def make_mesh(batch_size: int, devices: int | None = None, num_seeds: int = 1) -
 
 
 def choose_split(candidates: Iterable[int], processes: int, batch_size: int, num_seeds: int) -> tuple[int, int] | None:
-    """The first number of devices a process that seeds and batch can be split over, and the parts of the seeds."""
+    """The first candidate over which seeds and batch can be split, and the number of parts of the seeds; or None.
+
+    Args:
+      candidates: numbers of devices of each process.
+      processes: number of processes.
+      batch_size: see `make_mesh`.
+      num_seeds: see `make_mesh`.
+    """
     for each in candidates:
         total = each * processes
         for seeds in range(min(total, num_seeds), 0, -1):
@@ -55,7 +62,7 @@ def choose_split(candidates: Iterable[int], processes: int, batch_size: int, num
 
 
 def shard(tree: Any, mesh: Mesh, spec: PartitionSpec = PartitionSpec()) -> Any:  # noqa: B008, it is immutable
-    """Put host arrays, which every process holds whole, onto the mesh; each process feeds the parts of its devices."""
+    """Put host arrays onto the mesh. Every process has the whole arrays, and places the parts of its own devices."""
     sharding = NamedSharding(mesh, spec)
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)

@@ -1,4 +1,4 @@
-"""Several processes that train one model: how they find each other, what they agree on, and how all end together."""
+"""Several processes that train one model: finding each other, agreeing on values, and ending together."""
 
 import contextlib
 import ctypes
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def fetch(tree: Any) -> Any:
-    """The arrays of a tree as NumPy's, whole in every process."""
+    """The arrays of a tree as whole NumPy arrays, in every process."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
     with jax.transfer_guard("allow"):
@@ -31,12 +31,12 @@ def fetch(tree: Any) -> Any:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Whether this process is the one that writes files and prints."""
     return jax.process_index() == 0
 
 
 def from_first_process(function: Callable[[], T]) -> T:
-    """Call a function in the first process; its result, a JSON value, or its error comes in all of them."""
+    """Call a function in the first process. All processes get its result, a JSON value, or raise its error."""
     if jax.process_count() == 1:
         return function()
     outcome: dict[str, Any] = {}
@@ -44,7 +44,7 @@ def from_first_process(function: Callable[[], T]) -> T:
     if is_first_process():
         try:
             outcome["result"] = function()
-        except Exception as error:  # the others wait: whatever it is, they must hear of it
+        except Exception as error:  # the other processes wait, so any error must reach them
             failure, outcome["error"] = error, str(error)
     text = np.frombuffer(json.dumps(outcome).encode(), np.uint8)
     with jax.transfer_guard("allow"):
@@ -60,11 +60,11 @@ def from_first_process(function: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def all_or_none() -> Iterator[None]:
-    """If the block fails in one process, as where a file is missing on one machine, it does in all."""
+    """If the block fails in one process, for example because a file is missing on its machine, it fails in all."""
     failure = None
     try:
         yield
-    except Exception as error:  # the others wait: whatever it is, they must hear of it
+    except Exception as error:  # the other processes wait, so any error must reach them
         failure = error
     failed = largest_of_all(failure is not None)
     if failure is not None:
@@ -74,7 +74,7 @@ def all_or_none() -> Iterator[None]:
 
 
 def largest_of_all(value: int) -> int:
-    """The largest value that any process gives."""
+    """The largest of the values that the processes pass."""
     if jax.process_count() == 1:
         return value
     with jax.transfer_guard("allow"):
@@ -125,7 +125,7 @@ def _lost(config: RunConfig) -> str:
 
 @contextlib.contextmanager
 def _signals_act_at_once() -> Iterator[None]:
-    """Else Ctrl-C would wait until JAX has waited, and SIGTERM, which JAX takes for itself, would do nothing."""
+    """Let Ctrl-C and SIGTERM act at once while JAX waits: it would delay the one and swallow the other."""
     previous = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
     if previous[signal.SIGINT] != signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -136,13 +136,13 @@ def _signals_act_at_once() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
-_on_abort = None  # kept alive: C has a pointer to it
+_on_abort = None  # C has a pointer to it, so it must not be collected
 
 
 def _say_on_abort(sentence: str) -> None:
-    """When a process is lost, JAX's C++ aborts the others: let them end with this sentence and status 1.
+    """Let this process end with a sentence and status 1 if JAX's C++ aborts it, as it does when a process is lost.
 
-    A handler of Python's own would be called when the C++ has returned, which after an abort it never does.
+    This needs a handler in C: Python would call its own handler after the C++ code returns, which it does not.
     """
     global _on_abort
 
@@ -154,7 +154,7 @@ def _say_on_abort(sentence: str) -> None:
 
 
 def _leave(message: str, status: int) -> NoReturn:
-    """End this process without waiting for the others, as JAX's own end would, for they may wait for this one."""
+    """End this process at once. JAX's normal end would wait for the other processes, which may wait for this one."""
     sys.stdout.flush()
     print(message, file=sys.stderr, flush=True)
     os._exit(status)
@@ -162,7 +162,7 @@ def _leave(message: str, status: int) -> NoReturn:
 
 @contextlib.contextmanager
 def ending_together(config: RunConfig) -> Iterator[None]:
-    """End one process of several at once where the others don't end by themselves, so that they hear of it."""
+    """Make sure that an error in the block ends all processes: the others notice when this one ends at once."""
     try:
         yield
     except BaseException as error:
@@ -170,7 +170,7 @@ def ending_together(config: RunConfig) -> Iterator[None]:
             raise
         if _is_lost_connection(error):
             _leave(f"error: {_lost(config)}", 1)
-        if isinstance(error, (UserError, InterruptedRun, SystemExit)):  # it comes in all of them
+        if isinstance(error, (UserError, InterruptedRun, SystemExit)):  # all processes raise it
             raise
         if isinstance(error, KeyboardInterrupt):
             _leave("Interrupted.", 130)
@@ -178,7 +178,7 @@ def ending_together(config: RunConfig) -> Iterator[None]:
 
 
 def _is_lost_connection(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, is what JAX or Orbax raises where another process is lost."""
+    """Whether an error or one of its causes is what JAX or Orbax raises when another process is lost."""
     if error is None:
         return False
     lost = (

@@ -1,4 +1,4 @@
-"""Compilation where none is due: found by JAX's own log of it, and made an error."""
+"""Unexpected compilation: found in JAX's own log, and made an error."""
 
 import contextlib
 import logging
@@ -9,11 +9,11 @@ LOGGER = "jax._src.interpreters.pxla"  # where JAX says "Compiling <function> wi
 
 
 class RecompilationError(Exception):
-    """Something was compiled after warm-up. A mistake in the code, so it keeps its traceback, which shows where."""
+    """Something was compiled after the first steps. It is a mistake in the code, so it keeps its traceback."""
 
 
 class CompilationWatch(logging.Handler):
-    """Takes down what is compiled, and for which shapes; once `forbid` was called, raises a `RecompilationError`."""
+    """Notes what is compiled, and for which shapes. After `forbid`, it raises a `RecompilationError` instead."""
 
     def __init__(self):
         super().__init__(logging.DEBUG)
@@ -21,14 +21,14 @@ class CompilationWatch(logging.Handler):
         self._forbidden = False
 
     def forbid(self) -> None:
-        """Warm-up is over."""
+        """From now on, compilation is an error."""
         self._forbidden = True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called by JAX's logger before anything is compiled.
 
         Raises:
-          RecompilationError: nothing should be.
+          RecompilationError: after `forbid`.
         """
         if not str(record.msg).startswith("Compiling") or not record.args or _is_between_processes():
             return
@@ -41,7 +41,7 @@ class CompilationWatch(logging.Handler):
 
 
 def _is_between_processes() -> bool:
-    """Whether it is for what processes tell each other, whose messages have any length."""
+    """Whether the compilation is for a message between processes; these have any length."""
     frame = sys._getframe()
     while frame is not None and frame.f_globals.get("__name__") != "jax.experimental.multihost_utils":
         frame = frame.f_back
@@ -50,11 +50,11 @@ def _is_between_processes() -> bool:
 
 @contextlib.contextmanager
 def watch_compilation() -> Iterator[CompilationWatch]:
-    """Within the block, take down what JAX compiles."""
+    """Within the block, note what JAX compiles."""
     watch, logger = CompilationWatch(), logging.getLogger(LOGGER)
     level, propagate = logger.level, logger.propagate
     logger.setLevel(logging.DEBUG)
-    logger.propagate = False  # these records are for the watch, and not for the terminal
+    logger.propagate = False  # keep these records off the terminal
     logger.addHandler(watch)
     try:
         yield watch

@@ -1,4 +1,4 @@
-"""S independent seeds in one program: how they are computed on a device, and how they lie on a mesh."""
+"""S independent seeds in one program: how they lie on the mesh, and how a device computes its own."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -10,20 +10,19 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rowlstm_jax.parallel.mesh import SEED
 
-# What belongs to a seed has S as its first axis; so has an array for one seed only.
+# Arrays that belong to seeds have S as their first axis, also if there is only one seed.
 PER_SEED, REPLICATED = PartitionSpec(SEED), PartitionSpec()
 
 
 @dataclasses.dataclass(frozen=True)
 class Seeds:
-    """How S seeds lie on a mesh, split evenly along its axis "seed", and what a device does with its own.
+    """S seeds, split evenly along the axis "seed" of a mesh.
 
     Attributes:
       number: S.
-      mesh: of `devices.make_mesh`.
-      one_by_one: whether a device computes its seeds one after the other, so that each keeps its weights in the cache
-        and the bits of a run of its own, or all at once under vmap, which fills a GPU or a TPU. None: the former on a
-        CPU.
+      mesh: made by `make_mesh`.
+      one_by_one: whether a device computes its seeds one after the other, or all at once with vmap. One by one, the
+        weights of a seed stay in the cache of a CPU; all at once, they fill a GPU or a TPU. None chooses by device.
     """
 
     number: int
@@ -32,11 +31,11 @@ class Seeds:
 
     @property
     def here(self) -> int:
-        """The seeds of one device."""
+        """The number of seeds of one device."""
         return self.number // self.mesh.shape[SEED]
 
     def each(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A function of one seed's values as a function of those of all seeds of a device."""
+        """Turn a function of one seed's values into a function of the values of all seeds of a device."""
         if self.here == 1:
             return lambda *args: jax.tree.map(lambda x: x[None], function(*jax.tree.map(lambda x: x[0], args)))
         on_cpu = self.mesh.devices.flat[0].platform == "cpu"
@@ -45,7 +44,7 @@ class Seeds:
         return jax.vmap(function)
 
     def own(self, tree: Any) -> Any:
-        """Of the values of all seeds, those of this device's."""
+        """The values of this device's seeds, from those of all seeds."""
         first = jax.lax.axis_index(SEED) * self.here
         return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, self.here), tree)
 
@@ -61,7 +60,7 @@ class Seeds:
         *args: Any,
         donate: tuple[int, ...] = (),
     ) -> jax.stages.Compiled:
-        """Compile what every device does with its parts of the arguments.
+        """Compile a function that every device calls with its parts of the arguments.
 
         Args:
           function: of the parts.
@@ -75,6 +74,6 @@ class Seeds:
         return jax.jit(split, donate_argnums=donate).lower(*shapes).compile()
 
     def shapes(self, tree: Any, spec: PartitionSpec) -> Any:
-        """The shapes, dtypes and shardings of a tree of arrays that is split like this."""
+        """The shapes, dtypes and shardings of a tree of arrays that is split by `spec`."""
         sharding = NamedSharding(self.mesh, spec)
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=sharding), tree)
