@@ -28,13 +28,13 @@ from experiments import (
     orders,
     results_table,
 )
-from experiments.benchmarks import scaling, seeds, startup, train_step
+from experiments.benchmarks import integrity, kill_resume, scaling, seeds, startup, train_step
 from rowlstm_jax import cli
 from rowlstm_jax.config import RunConfig, absolute, flag
 from rowlstm_jax.errors import UserError
 
 SCRIPTS = [mnist_rows, mnist_rows_record, fashion_rows, mnist_pixels, cells_by_order, compare, insight, orders]
-SCRIPTS += [results_table, scaling, seeds, startup, train_step]
+SCRIPTS += [results_table, integrity, kill_resume, scaling, seeds, startup, train_step]
 POSITIONAL = {"runs": 2, "run": 1}
 
 SHARED = {field.name for field in dataclasses.fields(RunConfig)}
@@ -101,7 +101,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
         for name in ("load_data", "load", "train_grid"):
             if hasattr(script, name):
                 monkeypatch.setattr(script, name, started)
-    for script in SCRIPTS[-4:]:
+    for script in SCRIPTS[-6:]:
         monkeypatch.setattr(script, "main", started)
     monkeypatch.setattr(results_table, "write_text", started)
     monkeypatch.setattr("jax.distributed.initialize", started)
