@@ -85,12 +85,16 @@ def recorded_here() -> bool:
     return versions and flags is not None and set(flags[1].split()) >= INSTRUCTIONS
 
 
-def test_the_weights_after_some_steps_are_those_that_they_have_been():
+def test_the_weights_after_some_steps_are_close_to_those_recorded_on_any_machine():
     digest, figures = train(0)
     assert figures == pytest.approx(FIGURES, rel=1e-4)
-    if recorded_here() and jax.default_backend() == "cpu":
-        assert digest == WEIGHTS
     assert train(1)[0] != digest, "another seed"
+
+
+def test_the_weights_after_some_steps_have_the_recorded_bits_with_the_same_versions_and_kind_of_processor():
+    if not recorded_here() or jax.default_backend() != "cpu":
+        pytest.skip("the bits were recorded with other versions, or on a processor with other vector instructions")
+    assert train(0)[0] == WEIGHTS
 
 
 @pytest.mark.slow
