@@ -4,7 +4,8 @@
 
 It draws into the run's folder `plots/`, from validation images: the class probabilities after each row; how many rows
 the images need until the final class stays above 99 %; the gates of an LSTM while it reads the first image; how far the
-gradient reaches back. It says what a model does not offer. Of several seeds, the first. Half a minute, no training.
+gradient reaches back. It says what the model does not offer. For several seeds, it draws the first. No training; half a
+minute. For a model that config.json does not describe, call `draw` with the model and `open_run(path).params(model)`.
 """
 
 import contextlib
@@ -18,9 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rowlstm_jax import UserError, cli, diagnostics, open_run, plots
-from rowlstm_jax.analysis import load_model, load_weights
 from rowlstm_jax.config import DataConfig, StartConfig, require_writable
-from rowlstm_jax.data import IMAGE_SHAPE, Examples, load, split
+from rowlstm_jax.data import Examples, load, split
 from rowlstm_jax.runs import console
 from rowlstm_jax.tasks import scale
 
@@ -38,19 +38,19 @@ def main(config: Config) -> None:
     order, dataset, held_out = (run.protocol["fields"].get(k) for k in ("order", "dataset", "validation_examples"))
     if order != "rows" or not (isinstance(dataset, str) and isinstance(held_out, int) and held_out > 0):
         raise UserError(f"{config.run} is no run that reads rows and holds out validation images; name one that does.")
-    model = load_model(run)
-    weights = load_weights(run, model, *IMAGE_SHAPE)
+    model = run.model()
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), run.params(model))
     folder = run.directory / "plots"
     with contextlib.suppress(OSError):
         folder.mkdir(exist_ok=True)
     require_writable("The picture", folder / "gradients_over_rows.png")
     data = split(load(dataset, config.data_dir, config.local_files), held_out)
-    draw(folder, model, jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), weights), data.validation, data.class_names)
+    draw(folder, model, params, data.validation, data.class_names)
     print(f"Pictures: {folder}")
 
 
 def draw(folder: Path, model: nn.Module, params: Any, examples: Examples, names: tuple[str, ...]) -> None:
-    """Draw into a folder what a model that reads rows offers, and print what it does not."""
+    """Draw into a folder what a model that reads rows offers, and print what it does not; params are of one seed."""
     images, labels, missing = examples.images, examples.labels.astype(int), diagnostics.missing_diagnostics(model)
     for sentence in missing.values():
         print(f"The {sentence}")

@@ -38,7 +38,7 @@ class Config(RunConfig):
     """Classify MNIST digits read pixel by pixel with an LSTM."""
 
     protocol: str = "mnist_pixels"
-    """What is read, in which order: a key of `rowlstm_jax.PROTOCOLS`."""
+    """Data set, split and reading order: a key of `rowlstm_jax.PROTOCOLS`."""
     steps: int = 5_500
     learning_rate: float = 3e-3
     """The highest step size: reached after the warm-up, it falls to zero."""

@@ -39,9 +39,9 @@ class Config(RunConfig):
     """Classify MNIST digits read row by row with an LSTM."""
 
     cell: str = "lstm"
-    """The recurrent cell: a key of `rowlstm_jax.cells.CELLS`."""
+    """The recurrent cell: lstm, gru, elman or another key of `rowlstm_jax.cells.CELLS`."""
     protocol: str = "notebook"
-    """What is read, in which order: a key of `rowlstm_jax.PROTOCOLS`."""
+    """Data set, split and reading order: notebook, mnist_pixels or another key of `rowlstm_jax.PROTOCOLS`."""
     steps: int = 999
     batch_size: int = 100
     learning_rate: float = 1e-3

@@ -35,6 +35,9 @@ class Flags:
     """The flags of a script. Making them raises a UserError if a value is outside its range or a path can't be used."""
 
     def __post_init__(self):
+        for spec in dataclasses.fields(self):  # in Python, a path may be given as text
+            if isinstance(text := getattr(self, spec.name), str) and spec.type in (Path, Path | None):
+                object.__setattr__(self, spec.name, Path(text))
         for name, value in vars(self).items():
             for path in value if isinstance(value, tuple) else [value]:
                 if isinstance(path, Path):
@@ -46,7 +49,7 @@ class StartConfig(Flags):
     """The flags with which any script starts JAX."""
 
     devices: int | None = field(default=None, metadata=FREE | AGREED)
-    """Devices of this process (on a CPU, cores) over which seeds and batches are split; by default all they fill."""
+    """Devices of this process, on a CPU its cores; by default the most that seeds and batch can be split over."""
     compilation_cache: Path | None = field(default_factory=_compilation_cache, metadata=FREE)
     """Folder where compiled programs are kept from one start to the next; None keeps none."""
 

@@ -9,6 +9,10 @@ class UserError(Exception):
 
     status = 2
 
+    def __init__(self, message: str):
+        super().__init__(message)
+        _end_with_a_sentence()
+
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows instead of a traceback."""
         return [f"error: {self}"]
@@ -29,6 +33,7 @@ class InterruptedRun(BaseException):
     def __init__(self, message: str, signum: int):
         super().__init__(message, signum)
         self.signum = signum
+        _end_with_a_sentence()
 
     def __str__(self) -> str:
         return self.args[0]
@@ -47,8 +52,11 @@ def ending(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
-def end_with_a_sentence() -> None:
-    """Let a script in which one of these errors is not caught end as the command line does, without a traceback."""
+def _end_with_a_sentence() -> None:
+    """Let a script that does not catch one of these errors end as the command line does: no traceback, our status.
+
+    It is called when such an error is made, so that nothing changes for programs without one.
+    """
     previous = sys.excepthook
     if getattr(previous, "of_rowlstm_jax", False):
         return
@@ -59,7 +67,8 @@ def end_with_a_sentence() -> None:
             previous(kind, error, traceback)
             return
         print(known[0], file=sys.stderr)
-        sys.exit(known[1])
+        if not hasattr(sys, "ps1") and not sys.flags.interactive:  # an interactive session goes on
+            sys.exit(known[1])
 
     hook.of_rowlstm_jax = True  # pyright: ignore[reportFunctionMemberAccess]
     sys.excepthook = hook

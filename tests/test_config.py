@@ -182,3 +182,8 @@ def test_help_shows_each_flag_with_its_text_and_its_default():
         "Devices of this process",
     ):
         assert words in shown, done.stdout
+
+
+def test_in_python_a_path_may_be_text():
+    config = RunConfig(run_dir="runs/x", from_checkpoint="runs/y", data_dir="data")  # pyright: ignore[reportArgumentType]
+    assert (config.run_dir, config.from_checkpoint, config.data_dir) == (Path("runs/x"), Path("runs/y"), Path("data"))

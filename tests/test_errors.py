@@ -35,12 +35,20 @@ def test_each_error_has_a_sentence_and_a_status(error, expected):
 )
 def test_a_script_without_the_command_line_ends_as_with_it(raised, status, err):
     program = (
-        "from rowlstm_jax.errors import *; from rowlstm_jax.errors import end_with_a_sentence as set_hook; "
-        f"set_hook(); set_hook(); raise {raised}"
+        "from rowlstm_jax.errors import InterruptedRun, UserError; "
+        f"first = UserError('made, and not raised'); raise {raised}"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == status
     assert done.stderr == err if err else "Traceback" in done.stderr
+
+
+def test_an_interactive_session_goes_on():
+    program = "from rowlstm_jax.errors import UserError\nraise UserError('Do that.')\nprint('still here')\n"
+    done = subprocess.run([sys.executable, "-i"], input=program, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "still here\n"
+    assert "error: Do that.\n" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_notebook_shows_the_sentence():

@@ -13,30 +13,33 @@ if TYPE_CHECKING:
     from rowlstm_jax.analysis.comparison import Comparison, compare
     from rowlstm_jax.analysis.grid import show_grid, train_grid
     from rowlstm_jax.analysis.report import finish
-    from rowlstm_jax.analysis.results import Result, load_model, load_weights, open_run
+    from rowlstm_jax.analysis.results import Result, open_run, values_over_seeds
+
+_FILES = {
+    "comparison": ("Comparison", "compare"),
+    "grid": ("show_grid", "train_grid"),
+    "report": ("finish",),
+    "results": ("Result", "open_run", "values_over_seeds"),
+}
+_HOMES = {name: file for file, names in _FILES.items() for name in names}
 
 __all__ = [
     "Comparison",
     "Result",
     "compare",
     "finish",
-    "load_model",
-    "load_weights",
     "open_run",
     "plots",
     "show_grid",
     "train_grid",
+    "values_over_seeds",
 ]
-
-_FILES = {"Comparison": "comparison", "compare": "comparison", "finish": "report", "show_grid": "grid"}
-_FILES |= {"train_grid": "grid", "Result": "results", "load_model": "results", "load_weights": "results"}
-_FILES |= {"open_run": "results"}
 
 
 def __getattr__(name: str) -> Any:
     """Load a name when it is first used."""
     if name == "plots":
         return importlib.import_module("rowlstm_jax.analysis.plots")
-    if name not in _FILES:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"rowlstm_jax.analysis.{_FILES[name]}"), name)
+    return getattr(importlib.import_module(f"rowlstm_jax.analysis.{_HOMES[name]}"), name)

@@ -23,15 +23,15 @@ from rowlstm_jax.tasks import protocol_digest
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What tells two runs apart; differences are those of the second from the first.
+    """Two runs and the tests of their difference, which is the second run minus the first.
 
     Attributes:
       first: a run.
       second: another.
-      differing: the fields of the protocol in which they differ, as asked.
+      differing: the fields of the protocol in which they differ.
       over_seeds: None unless both runs have two seeds or more.
       over_examples: of their mean accuracies.
-      pairs: the first seeds of both, the second seeds of both, and so on.
+      pairs: McNemar's test of the first seeds of both, of the second seeds of both, and so on.
     """
 
     first: Result
@@ -42,12 +42,40 @@ class Comparison:
     pairs: list[McNemar]
 
     def show(self) -> None:
-        """Print the runs, the tests and what each of them speaks of."""
-        _show(self)
+        """Print the runs, the tests, and what each test says."""
+        runs = {"A": self.first, "B": self.second}
+        for name, run in runs.items():
+            print(f"{name}: {run.experiment}, {run.directory}")
+            if run.openings > 1:
+                print(f"Warning: the test set was opened {run.openings} times in {name}; its accuracy may be selected.")
+        if self.differing:
+            print(f"Their protocols differ, as asked, in {_name_fields(self.first, self.second, self.differing)}.")
+        header = ("run", "seeds", "parameters", "steps", "mean", "std", "95 % interval")
+        console.show_table("Test accuracy over seeds, %", header, [_row(*run) for run in runs.items()])
+        _show_tests(self.over_seeds, self.over_examples)
+        rows = [
+            (f"A {a}, B {b}", pair.both, pair.only_first, pair.only_second, pair.neither, format_p(pair.p))
+            for a, b, pair in zip(self.first.seeds, self.second.seeds, self.pairs, strict=False)
+        ]
+        header = ("seeds", "both right", "only A", "only B", "neither", "p")
+        console.show_table("McNemar's exact test, one network of each run", header, rows)
+        print("Each p-value is about its two networks only. Pairs follow the order of the seeds: do not combine them.")
 
     def draw(self, path: Path) -> None:
         """Draw the accuracies over seeds, and the examples on which the networks of a pair disagree, as a PNG."""
-        _draw(self, path)
+        from rowlstm_jax.analysis import plots  # here, because a user's mistake is told before matplotlib is loaded
+
+        runs, examples = (self.first, self.second), self.over_examples
+        over_seeds = f"B minus A: {_in_words(*self.over_seeds[:2])}" if self.over_seeds else "One seed: no test"
+        plots.comparison(
+            path,
+            names=[f"{name}: {run.experiment}, {run.directory.name}" for name, run in zip("AB", runs, strict=True)],
+            accuracies=[run.accuracies for run in runs],
+            intervals=[student_interval(run.accuracies) for run in runs],
+            discordant=np.array([(pair.only_first, pair.only_second) for pair in self.pairs]),
+            pairs=[f"seeds {a}, {b}" for a, b in zip(runs[0].seeds, runs[1].seeds, strict=False)],
+            captions=(f"Over seeds. {over_seeds}", f"Over examples. B minus A: {_in_words(*examples[:2])}"),
+        )
 
 
 def compare(first: Result | Path | str, second: Result | Path | str, differ_in: Sequence[str] = ()) -> Comparison:
@@ -59,28 +87,24 @@ def compare(first: Result | Path | str, second: Result | Path | str, differ_in: 
       differ_in: the fields of the protocol in which they may differ; order covers order_sha256.
 
     Raises:
-      UserError: they are one run, or differ in the protocol otherwise or in the data.
+      UserError: they are the same run, or differ in another field of the protocol or in the data.
     """
     first, second = (run if isinstance(run, Result) else open_run(run) for run in (first, second))
-    differing = require_comparable(first, second, differ_in)
+    differing = _require_comparable(first, second, differ_in)
     pairs = [mcnemar(a, b) for a, b in zip(first.correct, second.correct, strict=False)]
     over_seeds = compare_seeds(first.accuracies, second.accuracies)
     return Comparison(first, second, differing, over_seeds, compare_examples(first.correct, second.correct), pairs)
 
 
-def require_comparable(first: Result, second: Result, differ_in: Sequence[str] = ()) -> list[str]:
-    """Return the fields of the protocol that differ, all of which may.
-
-    Raises:
-      UserError: see `compare`.
-    """
+def _require_comparable(first: Result, second: Result, differ_in: Sequence[str]) -> list[str]:
+    """The fields of the protocol that differ, all of which may; raises a UserError as `compare` does."""
     if first.directory == second.directory:
         raise UserError(f"Both runs are {first.directory}; name two different runs.")
     for result in (first, second):
         if protocol_digest(result.protocol["fields"]) != result.protocol["sha256"]:
             raise UserError(
-                f"The protocol in {result.directory / 'summary.json'} is not the one of its digest, so the file was "
-                "changed; run the experiment again."
+                f"The protocol in {result.directory / 'summary.json'} does not have the digest that is written there, "
+                "so the file was changed; run the experiment again."
             )
     a, b = first.protocol["fields"], second.protocol["fields"]
     fields = sorted({**a, **b})
@@ -89,14 +113,13 @@ def require_comparable(first: Result, second: Result, differ_in: Sequence[str] =
     differing = [name for name in fields if name not in a or name not in b or a[name] != b[name]]
     refused = [name for name in differing if not any(name == may or name.startswith(f"{may}_") for may in differ_in)]
     if refused:
-        found = _name_fields(first, second, refused)
         raise UserError(
-            f"The runs follow different protocols, in {found}; compare runs of one protocol, or name what may differ "
-            "with --differ-in."
+            f"The runs follow different protocols, in {_name_fields(first, second, refused)}; compare runs of one "
+            "protocol, or name what may differ with --differ-in."
         )
     if first.data["sha256"] != second.data["sha256"] or not np.array_equal(first.labels, second.labels):
         names = [f"{result.data['name']} {result.data['version']}" for result in (first, second)]
-        raise UserError(f"The runs' data differ ({' or '.join(names)}); only results on the same examples compare.")
+        raise UserError(f"The runs' data differ ({' and '.join(names)}); compare runs on the same test examples.")
     return differing
 
 
@@ -105,84 +128,38 @@ def _name_fields(first: Result, second: Result, names: Sequence[str]) -> str:
     return ", ".join(f"{name} ({a.get(name, 'absent')} and {b.get(name, 'absent')})" for name in names)
 
 
-def _show(comparison: Comparison) -> None:
-    runs = {"A": comparison.first, "B": comparison.second}
-    for name, result in runs.items():
-        print(f"{name}: {result.experiment}, {result.directory}")
-    for name, result in runs.items():
-        if result.openings > 1:
-            print(f"Warning: the test set was opened {result.openings} times in {name}; its accuracy may be selected.")
-    if comparison.differing:
-        found = _name_fields(comparison.first, comparison.second, comparison.differing)
-        print(f"Their protocols differ, as asked, in {found}.")
-    header = ("run", "seeds", "parameters", "steps", "mean", "std", "95 % interval")
-    console.show_table("Test accuracy over seeds, %", header, [_describe(*run) for run in runs.items()])
-    _show_tests(comparison)
-    _show_pairs(comparison)
-
-
-def _describe(name: str, result: Result) -> tuple[object, ...]:
-    mean, std = 100 * np.mean(result.accuracies), ""
-    interval = student_interval(result.accuracies)
+def _row(name: str, run: Result) -> tuple[object, ...]:
+    interval, std, shown = student_interval(run.accuracies), "", ""
     if interval:
-        std = f"{100 * np.std(result.accuracies, ddof=1):.3f}"
-    shown = f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}" if interval else ""
-    return name, len(result.seeds), result.num_params, result.steps, f"{mean:.3f}", std, shown
+        std, shown = (
+            f"{100 * np.std(run.accuracies, ddof=1):.3f}",
+            f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}",
+        )
+    return name, len(run.seeds), run.num_params, run.steps, f"{100 * np.mean(run.accuracies):.3f}", std, shown
 
 
-def _show_tests(comparison: Comparison) -> None:
-    seeds, examples = comparison.over_seeds, comparison.over_examples
-    rows, notes = [], []
+def _show_tests(seeds: OverSeeds | None, examples: OverExamples) -> None:
+    rows, notes = [], ["Over seeds: no test; it needs two seeds or more of both runs (--num-seeds)."]
     if seeds:
         rows = [
             ("seeds: Welch's t", *_points(seeds.difference, seeds.interval), format_p(seeds.welch_p)),
             (f"seeds: {'exact ' * seeds.exact}permutation", "", "", format_p(seeds.permutation_p)),
         ]
         notes = [
-            "Over seeds: what new seeds would give, with the same training and test examples. With so many seeds the "
-            f"permutation test can't fall under p = {format_p(seeds.smallest_p)}."
+            "Over seeds: what new seeds would give, with the same training and test examples. With so few seeds the "
+            f"smallest p-value of the permutation test is {format_p(seeds.smallest_p)}."
         ]
-    else:
-        notes = ["Over seeds: no test, for it takes two seeds or more of both runs (--num-seeds)."]
     rows.append(("examples: sign flips", *_points(examples.difference, examples.interval), format_p(examples.p)))
-    console.show_table("B less A, percentage points", ("test", "difference", "95 % interval", "p"), rows)
+    console.show_table("B minus A, percentage points", ("test", "difference", "95 % interval", "p"), rows)
     notes.append(
-        "Over examples: what new test examples would give, with these trained weights; two seeds of one model often "
-        "differ here too, so this alone does not show that one model is better."
+        "Over examples: what new test examples would give, with these trained weights. Two seeds of one model often "
+        "differ here too, so this test alone does not show that one model is better."
     )
-    notes.append("None of the tests speaks of other training sets.")
-    print("\n".join(notes))
-
-
-def _show_pairs(comparison: Comparison) -> None:
-    first, second = comparison.first.seeds, comparison.second.seeds
-    rows = [
-        (f"A {a}, B {b}", pair.both, pair.only_first, pair.only_second, pair.neither, format_p(pair.p))
-        for a, b, pair in zip(first, second, comparison.pairs, strict=False)
-    ]
-    header = ("seeds", "both right", "only A", "only B", "neither", "p")
-    console.show_table("McNemar's exact test, one network of each run", header, rows)
-    print("Each p-value speaks of its two networks only. Seeds are paired by position, so the rows can't be combined.")
+    print("\n".join([*notes, "No test says what another training set would give."]))
 
 
 def _points(difference: float, interval: tuple[float, float]) -> tuple[str, str]:
     return f"{100 * difference:+.3f}", f"{100 * interval[0]:+.2f} to {100 * interval[1]:+.2f}"
-
-
-def _draw(comparison: Comparison, path: Path) -> None:
-    from rowlstm_jax.analysis import plots  # here, for mistakes need not wait for matplotlib
-
-    runs, seeds, examples = (comparison.first, comparison.second), comparison.over_seeds, comparison.over_examples
-    over_seeds = f"B less A: {_in_words(seeds.difference, seeds.interval)}" if seeds else "One seed: no test"
-    plots.comparison(
-        path,
-        names=[f"{name}: {run.experiment}, {run.directory.name}" for name, run in zip("AB", runs, strict=True)],
-        accuracies=[run.accuracies for run in runs],
-        intervals=[student_interval(run.accuracies) for run in runs],
-        discordant=np.array([(pair.only_first, pair.only_second) for pair in comparison.pairs]),
-        pairs=[f"seeds {a}, {b}" for a, b in zip(runs[0].seeds, runs[1].seeds, strict=False)],
-        captions=(f"Over seeds. {over_seeds}", f"Over examples. B less A: {_in_words(*examples[:2])}"),
-    )
 
 
 def _in_words(difference: float, interval: tuple[float, float]) -> str:

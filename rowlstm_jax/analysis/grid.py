@@ -1,4 +1,4 @@
-"""Runs of every cell on every reading order, in one folder: what is finished stays, what is not goes on; one table."""
+"""A grid: a run of every cell on every reading order, in one folder, with one table."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rowlstm_jax.analysis.report import finish
+from rowlstm_jax.analysis.results import values_over_seeds
 from rowlstm_jax.config import RunConfig
 from rowlstm_jax.data import IMAGE_SHAPE
 from rowlstm_jax.errors import InterruptedRun, NonFiniteError, UserError
@@ -26,29 +27,30 @@ from rowlstm_jax.runs import (
 )
 from rowlstm_jax.tasks import order_index
 
-MakeRun = Callable[[RunConfig, str, str], Run]  # flags, cell, order
-
 
 def train_grid(
-    experiment: str, config: RunConfig, cells: Sequence[str], orders: Sequence[str], make_run: MakeRun
+    experiment: str,
+    config: RunConfig,
+    cells: Sequence[str],
+    orders: Sequence[str],
+    make_run: Callable[[RunConfig, str, str], Run],
 ) -> tuple[Path, list[dict[str, Any]]]:
-    """Train and test each cell on each order, in a folder of their own, <cell>-<order>/.
+    """Train and test each cell on each order, each pair in a folder of its own, <cell>-<order>/.
 
     Args:
       experiment: its name.
-      config: the flags of all the runs; their folders lie in `run_dir`, and `resume` leaves those that are finished as
-        they are.
+      config: the flags of all runs. Their folders lie in `run_dir`. With `resume`, finished runs stay as they are.
       cells: names of cells, for `make_run`.
       orders: names of orders, for `make_run`.
-      make_run: the run of a pair.
+      make_run: (flags, cell, order) -> the run of a pair.
 
     Returns:
-      The folder, and a row for each pair, which are in its table.json too: cell, order, accuracies [S], from 0 to 1, or
-      none where the loss did not stay finite, num_params, flops of one image, and what summary.json says of timing.
+      The folder, and a row for each pair: cell, order, accuracies [S] from 0 to 1 (none if the loss did not stay
+      finite), num_params, flops of one image, and timing. After each pair, the rows are written to table.json.
 
     Raises:
       UserError: there is no grid to resume, or a run can't be started.
-      InterruptedRun: a signal stopped it; the message says how to go on.
+      InterruptedRun: a signal stopped it; the message says how to continue.
     """
     folder = choose_directory(experiment, config)
     if config.resume and not folder.is_dir():
@@ -57,13 +59,12 @@ def train_grid(
     for cell in cells:
         for order in orders:
             there = folder / f"{cell}-{order}"
-            again = config.resume and (there / "config.json").exists()
-            own: dict[str, Any] = {"run_dir": there, "resume": again}
-            if not again:  # what only a resumed run may be given
-                own |= {"reset_optimizer": False, "accept_changed_code": False}
+            own: dict[str, Any] = {"run_dir": there}
+            if not (there / "config.json").exists():  # a run that begins has no flags of a resumed one
+                own |= {"resume": False, "reset_optimizer": False, "accept_changed_code": False}
             run = make_run(RunConfig(**flags | own), cell, order)
             try:
-                rows.append({"cell": cell, "order": order} | _found(run, cell))
+                rows.append({"cell": cell, "order": order} | _result(run, cell))
             except InterruptedRun as stopped:
                 message = f"Stopped at {cell} on {order}. Continue with the same flags and --resume --run-dir {folder}"
                 raise InterruptedRun(message, stopped.signum) from None
@@ -73,37 +74,35 @@ def train_grid(
     return folder, rows
 
 
-def _found(run: Run, cell: str) -> dict[str, Any]:
-    """What a run came to, as JSON values; it is trained as far as its flags say, if that has not been done."""
+def _result(run: Run, cell: str) -> dict[str, Any]:
+    """The row of a run without its names, as JSON values; it is trained first if it is not finished."""
     try:
         with RunFolder(run) as folder:
             row = _row(_summary(run, folder))
     except NonFiniteError as failure:
         print(f"{cell}: {failure}")
         row = {"accuracies": [], "num_params": None, "timing": {"ms_per_step": None}}
-    model: Any = run.recipe.model  # counted last: XLA, asked for sizes that no machine has, ends the process
+    model: Any = run.recipe.model  # its FLOPs are counted last: for sizes that no machine has, XLA ends the process
     flops = forward_flops(model.cell, model.num_classes, *order_index(run.protocol.order, *IMAGE_SHAPE).shape)
     return row | {"flops": flops}
 
 
 def _row(summary: Mapping[str, Any]) -> dict[str, Any]:
-    accuracy = summary["test_accuracy"]
-    accuracies = [float(value) for value in ([accuracy] if isinstance(accuracy, float) else accuracy["values"])]
     timing, milliseconds = summary["timing"], summary["timing"]["ms_per_step"]
     if not isinstance(milliseconds, float | None):
         raise TypeError(f"ms_per_step is {milliseconds!r}")
+    accuracies = values_over_seeds(summary["test_accuracy"])
     return {"accuracies": accuracies, "num_params": int(summary["num_params"]), "timing": timing}
 
 
 def _summary(run: Run, folder: RunFolder) -> dict[str, Any]:
-    """The summary of a run, stored or made."""
-    path = folder.path / "summary.json"
+    """The summary of a run, from its folder if it is finished."""
+    path, remedy = folder.path / "summary.json", "remove it, and the run is tested again"
     if path.exists():
-        remedy = "remove it, and the run is tested again"
         summary = read_json(path, remedy)
         try:
             _row(summary)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{path} is no summary of a finished run ({error!r}); {remedy}.") from error
         if summary.get("steps") == run.config.steps:
             return summary
@@ -112,7 +111,7 @@ def _summary(run: Run, folder: RunFolder) -> dict[str, Any]:
 
 
 def show_grid(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the rows: mean accuracies over seeds, and what the cells cost."""
+    """Print the rows of `train_grid`: mean accuracies over seeds, and what the cells cost."""
     shown = []
     for row in rows:
         accuracy, milliseconds = 100 * np.array(row["accuracies"]), row["timing"]["ms_per_step"]

@@ -1,7 +1,6 @@
-"""The end of a run: its results on the test set, summary.json, and the pictures."""
+"""The end of a run: results on the test set, summary.json and pictures."""
 
 import importlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
+from rowlstm_jax.analysis.results import values_over_seeds
 from rowlstm_jax.analysis.statistics import summarize
 from rowlstm_jax.data import Examples, Splits
 from rowlstm_jax.errors import NonFiniteError
@@ -28,20 +28,20 @@ from rowlstm_jax.runs import (
 )
 from rowlstm_jax.tasks import PROTOCOLS
 
-FIRST = 128  # the notebook tests on so many images
+FIRST = 128  # images on which the notebook tests
 
 
 def finish(run: Run, fitted: Fitted, data: Splits, folder: RunFolder, reference: str = "") -> dict[str, Any]:
-    """Evaluate on the test set, once; print the results, write weights, predictions and summary, draw the pictures.
+    """Evaluate on the test set once; write predictions, weights and summary, print the results, draw the pictures.
 
-    A finished run that was resumed, and took no step, keeps its summary. A picture that can't be drawn is a warning.
+    A finished run that is resumed and takes no step keeps its summary. A picture that can't be drawn is a warning.
 
     Args:
       run: what was trained.
       fitted: what `fit` returned.
       data: the splits.
       folder: where the run is written.
-      reference: a published result to stand beside ours, with its source.
+      reference: a published result to print beside ours, with its source.
 
     Returns:
       The summary, in every process.
@@ -52,7 +52,7 @@ def finish(run: Run, fitted: Fitted, data: Splits, folder: RunFolder, reference:
     """
     weights = fetch(fitted.params)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights)):
-        raise NonFiniteError(f"The last weights of the run in {folder.path} are not finite; nothing is tested.")
+        raise NonFiniteError(f"The weights of the run in {folder.path} are not finite, so they are not tested.")
     if not fitted.steps_taken and (summary := from_first_process(folder.summary)):
         tqdm.write(f"The run was finished, and its test set is not opened again. Run folder: {folder.path}")
         return summary
@@ -65,7 +65,7 @@ def _finish(run: Run, fitted: Fitted, data: Splits, folder: RunFolder, weights: 
     if not is_first_process():  # all processes compute, one reports
         return _summary(run, fitted, data, folder, examples, fitted.evaluate(examples))
     with folder.clock.phase("test"), ThreadPoolExecutor(max_workers=1) as background:
-        # Evaluation leaves Python idle, long enough to load matplotlib; where that fails, so do the pictures.
+        # Python waits for the evaluation, long enough to load matplotlib. If that fails, `_draw_all` says so.
         background.submit(lambda: importlib.import_module("rowlstm_jax.analysis.plots").load())
         test = fitted.evaluate(examples)
     summary = _summary(run, fitted, data, folder, examples, test)
@@ -83,11 +83,10 @@ def _finish(run: Run, fitted: Fitted, data: Splits, folder: RunFolder, weights: 
 
 
 def _show(run: Run, summary: dict[str, Any], test: Evaluation, reference: str) -> None:
+    found = zip(run.config.seeds, test.loss, test.accuracy, test.intervals, strict=True)
     rows = [
         (f"seed {seed}", f"{loss:.5f}", f"{accuracy:.5f}", f"{interval.low:.4f} to {interval.high:.4f}")
-        for seed, loss, accuracy, interval in zip(
-            run.config.seeds, test.loss, test.accuracy, test.intervals, strict=True
-        )
+        for seed, loss, accuracy, interval in found
     ]
     footer = ()
     if len(rows) > 1:
@@ -99,11 +98,10 @@ def _show(run: Run, summary: dict[str, Any], test: Evaluation, reference: str) -
     if len(rows) > 1:
         tqdm.write(
             f"Standard deviation of the accuracy over {len(rows)} seeds: {summary['test_accuracy']['std']:.5f}. "
-            "A seed's interval is over images, that of the mean over seeds."
+            "The interval of a seed is over images, that of the mean over seeds."
         )
     if run.protocol.sha256() == PROTOCOLS["notebook"].sha256():
-        first = summary["test_accuracy_first_128"]
-        first = first if isinstance(first, float) else first["mean"]
+        first = np.mean(values_over_seeds(summary["test_accuracy_first_128"]))
         tqdm.write(f"On the first {FIRST} images, as in the notebook: {first:.5f}.")
     if reference:
         tqdm.write(f"For comparison: {reference}.")
@@ -112,33 +110,43 @@ def _show(run: Run, summary: dict[str, Any], test: Evaluation, reference: str) -
 
 
 def _draw_all(folder: RunFolder, data: Splits, examples: Examples, test: Evaluation) -> None:
-    """The pictures of a run; of several seeds, the first one's confusions and errors."""
-    records, indices, names = folder.journal.records(), sample_indices(len(examples)), data.class_names
-    shown, logits = examples.images[indices], test.logits[0]
+    """Draw the pictures of a run; for several seeds, the confusions and errors of the first.
+
+    The results are written before, so a picture that fails is only a warning.
+    """
+    names, indices, labels, logits = data.class_names, sample_indices(len(examples)), examples.labels, test.logits[0]
     probabilities = np.asarray(jax.nn.softmax(logits, axis=-1))
-    labels, predicted = examples.labels, logits.argmax(axis=-1)
-    _draw(folder, "samples", lambda plots: plots.samples, shown, labels[indices], indices, names)
-    _draw(folder, "curves", lambda plots: plots.curves, records)
-    if any("/gradient_norm" in name for record in records for name in record):
-        _draw(folder, "memory", lambda plots: plots.memory, records)
-    _draw(folder, "confusion", lambda plots: plots.confusion_matrix, labels, predicted, names)
-    _draw(folder, "errors", lambda plots: plots.confident_errors, examples.images, labels, probabilities, names)
-
-
-def _draw(folder: RunFolder, name: str, choose: Callable[[Any], Callable[..., None]], *args: Any) -> None:
-    """Draw plots/<name>.png; the results are written, so a picture that fails is only a warning."""
-    path = folder.path / "plots" / f"{name}.png"
     try:
-        path.parent.mkdir(exist_ok=True)
-        choose(importlib.import_module("rowlstm_jax.analysis.plots"))(path, *args)
+        plots, records = importlib.import_module("rowlstm_jax.analysis.plots"), folder.journal.records()
+        (folder.path / "plots").mkdir(exist_ok=True)
     except Exception as error:
-        console.warn(f"{path} could not be drawn ({type(error).__name__}: {error}).".replace("\n", " "))
+        console.warn(f"The pictures could not be drawn ({_in_words(error)}).")
+        return
+    pictures = {
+        "samples": (plots.samples, examples.images[indices], labels[indices], indices, names),
+        "curves": (plots.curves, records),
+        "memory": (plots.memory, records),
+        "confusion": (plots.confusion_matrix, labels, logits.argmax(axis=-1), names),
+        "errors": (plots.confident_errors, examples.images, labels, probabilities, names),
+    }
+    if not any("/gradient_norm" in name for record in records for name in record):
+        del pictures["memory"]
+    for name, (draw, *values) in pictures.items():
+        path = folder.path / "plots" / f"{name}.png"
+        try:
+            draw(path, *values)
+        except Exception as error:
+            console.warn(f"{path} could not be drawn ({_in_words(error)}).")
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".replace("\n", " ")
 
 
 def _summary(
     run: Run, fitted: Fitted, data: Splits, folder: RunFolder, examples: Examples, test: Evaluation
 ) -> dict[str, Any]:
-    """The figures of a run as JSON values."""
+    """The content of summary.json."""
     seconds, validation = folder.clock.seconds, fitted.validation
     trained = seconds.get("train", 0.0)
     first = (test.logits.argmax(axis=-1) == examples.labels[None])[:, :FIRST].mean(axis=-1)
@@ -171,7 +179,7 @@ def _summary(
 
 
 def _over_seeds(values: np.ndarray) -> Any:
-    """The value of the only seed, or those of all with what they have in common."""
+    """The value of a single seed, or the values of several with their mean; `values_over_seeds` reads it."""
     return float(values[0]) if len(values) == 1 else summarize([float(value) for value in values])
 
 

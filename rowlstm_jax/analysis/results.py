@@ -1,24 +1,25 @@
-"""What a finished run left in its folder: test results, weights, and which model they are of."""
+"""What a finished run left in its folder: test results, its model and its weights."""
 
 import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from rowlstm_jax.analysis.rebuild import rebuild_model
 from rowlstm_jax.config import absolute
 from rowlstm_jax.data import IMAGE_SHAPE
 from rowlstm_jax.errors import UserError
-from rowlstm_jax.models import WAYS_TO_COMPUTE, SequenceClassifier
-from rowlstm_jax.models.cells import CELLS
-from rowlstm_jax.runs import describe, read_arrays, read_json, require_inside
+from rowlstm_jax.models import SequenceClassifier
+from rowlstm_jax.runs import read_arrays, read_json, require_inside
 from rowlstm_jax.tasks import order_index
 
-LARGEST_PREDICTIONS = 10**9  # bytes of a test.npz, unpacked; for MNIST 10,000 a seed
+LARGEST_PREDICTIONS = 10**9  # bytes of a test.npz, unpacked; MNIST has 10,000 for each seed
 AGAIN = "run the experiment again"
 
 
@@ -30,13 +31,13 @@ class Result:
       directory: its folder, links resolved.
       experiment: its name.
       seeds: [S].
-      num_params: of one seed's network.
+      num_params: of the network of one seed.
       steps: of training.
       openings: how often the test set was opened.
       protocol: {"name", "sha256", "fields"}.
       data: {"name", "version", "sha256"}.
       labels: int [N], of the test examples.
-      correct: bool [S, N], whether each seed's network classifies each rightly.
+      correct: bool [S, N], whether the network of each seed classifies each example correctly.
     """
 
     directory: Path
@@ -56,20 +57,57 @@ class Result:
         return self.correct.mean(axis=1).tolist()
 
     def model(self) -> SequenceClassifier:
-        """The model, if it is one layer of a cell of `cells.CELLS` as it comes.
+        """The model that config.json describes; see `rebuild_model`. A cell of your own must be in `cells.CELLS`.
 
         Raises:
-          UserError: it is another model, or config.json does not say which.
+          UserError: it can't be rebuilt.
         """
-        return load_model(self)
+        path, inputs = self.directory / "config.json", self._inputs()
+        identity = read_json(path, AGAIN).get("identity")
+        if not isinstance(identity, dict):
+            raise UserError(f"{path} does not say what the run's model is; {AGAIN}.")
+        try:
+            model = rebuild_model(identity)
+            jax.eval_shape(model.init, jax.random.key(0), inputs)  # the model checks its own fields
+        except Exception as error:  # a changed file can lead to any
+            reason = str(error).rstrip(".") or type(error).__name__
+            raise UserError(
+                f"The model of {self.directory} can't be rebuilt from config.json: {reason}. Build it in Python, and "
+                "call params(model)."
+            ) from error
+        return model
 
-    def params(self) -> dict[str, Any]:
-        """The selected weights, as the parameters of `model()`; every array is [S, ...].
+    def params(self, model: nn.Module | None = None) -> dict[str, Any]:
+        """The selected weights as the parameters of a model, by default of `model()`; every array is [S, ...].
 
         Raises:
-          UserError: their file is missing or damaged, or `model()` raises.
+          UserError: their file is missing or damaged, they are those of another model, or `model()` raises.
         """
-        return load_weights(self, self.model(), *order_index(self.protocol["fields"]["order"], *IMAGE_SHAPE).shape)
+        model, path = self.model() if model is None else model, self.directory / "weights.npz"
+        arrays = read_arrays(path, AGAIN)
+        variables = jax.eval_shape(model.init, jax.random.key(0), self._inputs())  # shapes: nothing is computed
+        leaves: dict[str, Any] = flatten_dict(variables["params"], sep="/")
+        for name in arrays.keys() & leaves.keys():
+            if arrays[name].dtype.kind == "V" and arrays[name].itemsize == leaves[name].dtype.itemsize:
+                arrays[name] = arrays[name].view(leaves[name].dtype)  # NumPy stores bfloat16 as bytes
+        needed: dict[str, Any] = {name: (len(self.seeds), *leaf.shape) for name, leaf in leaves.items()}
+        found = {name: a.shape if jnp.issubdtype(a.dtype, jnp.floating) else a.dtype for name, a in arrays.items()}
+        if wrong := [name for name in {**needed, **found} if needed.get(name) != found.get(name)]:
+            there, here = (shapes.get(wrong[0], "missing") for shapes in (found, needed))
+            raise UserError(
+                f"{path} does not hold the weights of this model: {wrong[0]} is {there} there and {here} in the model. "
+                f"Give params the model that was trained, or {AGAIN}."
+            )
+        return unflatten_dict(arrays, sep="/")
+
+    def _inputs(self) -> jax.Array:
+        """Sequences [1, T, F] as the run reads them, zeros."""
+        try:
+            return jnp.zeros((1, *order_index(self.protocol["fields"].get("order"), *IMAGE_SHAPE).shape))
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.directory} reads in an order that is not in ORDERS ({str(error).rstrip('.')}); add it first."
+            ) from error
 
 
 def open_run(path: Path | str) -> Result:
@@ -90,84 +128,46 @@ def open_run(path: Path | str) -> Result:
     require_inside(directory)
     summary = read_json(directory / "summary.json", AGAIN)
     predictions, labels = _read_predictions(directory)
+
+    def get(name: str, kind: type, values: dict[str, Any] = summary) -> Any:
+        if not isinstance(values.get(name), kind):
+            raise UserError(f"{directory / 'summary.json'} has no {name} of type {kind.__name__}; {AGAIN}.")
+        return values[name]
+
     result = Result(
         directory,
-        experiment=_get(directory, summary, "experiment", str),
-        seeds=_get(directory, summary, "seeds", list),
-        num_params=_get(directory, summary, "num_params", int),
-        steps=_get(directory, summary, "steps", int),
-        openings=len(_get(directory, summary, "test_openings", list)),
-        protocol=_get(directory, summary, "protocol", dict),
-        data=_get(directory, summary, "data", dict),
+        experiment=get("experiment", str),
+        seeds=get("seeds", list),
+        num_params=get("num_params", int),
+        steps=get("steps", int),
+        openings=len(get("test_openings", list)),
+        protocol=get("protocol", dict),
+        data=get("data", dict),
         labels=labels,
         correct=predictions == labels[None],
     )
     for values, names in ((result.protocol, ("name", "sha256")), (result.data, ("name", "version", "sha256"))):
         for name in names:
-            _get(directory, values, name, str)
-    _get(directory, result.protocol, "fields", dict)
+            get(name, str, values)
+    get("fields", dict, result.protocol)
     _require_agreement(result, summary)
     return result
 
 
-def load_weights(result: Result, model: SequenceClassifier, time_steps: int, features: int) -> dict[str, Any]:
-    """The selected weights of a finished run.
+def values_over_seeds(value: Any) -> list[float]:
+    """The values over seeds, [S], of a figure in summary.json: a number for one seed, {"values": [...]} for several.
 
-    Args:
-      result: of the run.
-      model: its model.
-      time_steps: T, that it reads.
-      features: F.
-
-    Returns:
-      The parameters of the model, every array [S, ...].
+    Example:
+      >>> values_over_seeds(0.5), values_over_seeds({"values": [0.5, 0.75], "mean": 0.625})
+      ([0.5], [0.5, 0.75])
 
     Raises:
-      UserError: their file is missing or damaged, or they are those of another model.
+      ValueError: it is neither.
     """
-    path = result.directory / "weights.npz"
-    arrays = read_arrays(path, AGAIN)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, time_steps, features)))["params"]
-    leaves: dict[str, Any] = flatten_dict(shapes, sep="/")
-    expected = {name: (len(result.seeds), *leaf.shape) for name, leaf in leaves.items()}
-    if {name: a.shape for name, a in arrays.items()} != expected or {a.dtype.kind for a in arrays.values()} - {"f"}:
-        raise UserError(f"{path} does not hold the weights of the model that config.json describes; {AGAIN}.")
-    return unflatten_dict(arrays, sep="/")
-
-
-def load_model(result: Result) -> SequenceClassifier:
-    """The model of a finished run, if it is one layer of a cell of `CELLS` as it comes.
-
-    Raises:
-      UserError: it is another model, or config.json does not say which.
-    """
-    path = result.directory / "config.json"
-    try:
-        saved = dict(read_json(path, AGAIN)["identity"])
-        features, classes = int(saved["recipe.model.cell.features"]), int(saved["recipe.model.num_classes"])
-        if not (1 <= features < 2**31 and 1 <= classes < 2**31):
-            raise ValueError(f"{features} units and {classes} classes")
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} does not say what the run's model is ({error}); {AGAIN}.") from error
-    for make in CELLS.values():
-        model = SequenceClassifier(make(features), classes)
-        if all(saved.get(name) == value for name, value in describe(model, "recipe.model").items() if _computes(name)):
-            return model
-    raise UserError(f"The model of {result.directory} is not a single layer of one of the cells {', '.join(CELLS)}.")
-
-
-def _computes(name: str) -> bool:
-    """Whether a part of a model's description says what it computes; not how it starts, nor in which way."""
-    return "_init" not in name and name.rpartition(".")[2] not in WAYS_TO_COMPUTE
-
-
-def _get(directory: Path, values: dict[str, Any], name: str, kind: type) -> Any:
-    if not isinstance(values.get(name), kind):
-        raise UserError(
-            f"{directory / 'summary.json'} has no {name} of type {kind.__name__}; run the experiment again with this "
-            "version."
-        )
-    return values[name]
+    values = value.get("values") if isinstance(value, dict) else [value]
+    if not (values and isinstance(values, list) and all(type(v) in (int, float) and abs(v) < 1e300 for v in values)):
+        raise ValueError(f"{value!r} is neither a number nor values over seeds")
+    return [float(value) for value in values]
 
 
 def _read_predictions(directory: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -182,26 +182,25 @@ def _read_predictions(directory: Path) -> tuple[np.ndarray, np.ndarray]:
     if not shapes or {predictions.dtype.kind, labels.dtype.kind} - set("iu"):
         raise UserError(
             f"{path} has predictions {predictions.dtype} {predictions.shape} and labels {labels.dtype} {labels.shape}; "
-            "whole numbers [S, N] and [N] are expected: run the experiment again."
+            f"they must be whole numbers [S, N] and [N]: {AGAIN}."
         )
     return predictions, labels
 
 
 def _require_agreement(result: Result, summary: dict[str, Any]) -> None:
-    """The two files must be of one run."""
+    """Check that summary.json and test.npz are of one run."""
     if len(result.seeds) != len(result.correct):
         raise UserError(
             f"{result.directory} has {len(result.seeds)} seeds in summary.json and {len(result.correct)} in test.npz; "
-            "run the experiment again."
+            f"{AGAIN}."
         )
     recorded = summary.get("test_accuracy")
-    values = recorded.get("values") if isinstance(recorded, dict) else [recorded]
     try:
-        agree = np.allclose(np.asarray(values, np.float64), result.accuracies, rtol=0, atol=1e-6)
-    except (TypeError, ValueError):
-        agree = False
-    if not agree or not isinstance(values, list) or len(values) != len(result.seeds):
+        values = np.array(values_over_seeds(recorded))
+    except ValueError:
+        values = np.array([])
+    if len(values) != len(result.seeds) or not np.allclose(values, result.accuracies, rtol=0, atol=1e-6):
         raise UserError(
-            f"{result.directory} has test accuracies in summary.json ({values}) that are not those of the predictions "
-            f"in test.npz ({result.accuracies}); run the experiment again."
+            f"{result.directory} has test accuracies in summary.json ({recorded}) that are not those of the "
+            f"predictions in test.npz ({result.accuracies}); {AGAIN}."
         )

@@ -161,7 +161,16 @@ class Splits:
 
 
 def split(dataset: ImageDataset, validation_examples: int) -> Splits:
-    """Hold out the first training images, in file order, for validation."""
+    """Hold out the first training images, in file order, for validation.
+
+    Raises:
+      ValueError: no training image would be left.
+    """
+    if validation_examples >= len(dataset.train):
+        raise ValueError(
+            f"validation_examples is {validation_examples}, and {dataset.name} has {len(dataset.train)} training "
+            "images; hold out fewer."
+        )
     return Splits(
         name=dataset.name,
         version=dataset.version,

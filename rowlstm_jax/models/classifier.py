@@ -160,10 +160,13 @@ def scan_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool = Fals
 
     Returns:
       Outputs [B, T, H], each at the position of its input.
+
+    Raises:
+      ValueError: the cell does not return a new carry like the old one, and an output.
     """
 
     def step(cell, carry, x):
-        new_carry, output = cell(carry, x)
+        new_carry, output = _checked(cell, carry, cell(carry, x))
         if not cell.is_initializing():
             new_carry, output = _observe(cell, (carry, x), new_carry, output)
         # Some cells return their carry in the dtype of the computation, but a scan needs one dtype throughout.
@@ -179,6 +182,17 @@ def scan_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool = Fals
         reverse=reverse,
     )
     return scan(cell, _initial_carry(cell, inputs), inputs)[1]
+
+
+def _checked(cell: nn.RNNCellBase, carry: Any, result: Any) -> tuple[Any, jax.Array]:
+    """What a cell returned; a mistake of a new cell is told in its terms, not in those of the scan."""
+    name = f"cell {type(cell).__name__}"
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ValueError(f"{name} returned one {type(result).__name__}; a cell must return (new carry, output).")
+    before, after = (jax.tree.map(jnp.shape, tree) for tree in (carry, result[0]))
+    if before != after:
+        raise ValueError(f"{name} got a carry of shapes {before} and returned {after}; they must be the same.")
+    return result
 
 
 def _observe(cell: nn.RNNCellBase, read: tuple[Any, jax.Array], carry: Any, output: jax.Array) -> tuple[Any, jax.Array]:

@@ -6,7 +6,6 @@ import sys
 import jax
 
 from rowlstm_jax.config import RunConfig, StartConfig, absolute
-from rowlstm_jax.errors import end_with_a_sentence
 from rowlstm_jax.parallel.mesh import choose_split, cores, make_mesh
 from rowlstm_jax.parallel.processes import all_or_none, join
 
@@ -23,7 +22,6 @@ def start(config: StartConfig) -> None:
     Raises:
       UserError: the other processes can't be found, or the batch can't be split over the devices.
     """
-    end_with_a_sentence()
     folder = config.compilation_cache
     jax.config.update("jax_compilation_cache_dir", str(absolute(folder)) if folder else None)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # every program, however small

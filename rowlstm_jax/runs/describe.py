@@ -1,79 +1,77 @@
 """What a model or an optimiser is made of, as text that two starts of a program can compare."""
 
+import copyreg
+import dataclasses
 import enum
+import functools
 import hashlib
+import inspect
+import operator
+import sys
 import types
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Set
+from typing import Any
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
+from rowlstm_jax.config import Flags, free_on_resume
 from rowlstm_jax.runs.manifest import Leaf
-from rowlstm_jax.runs.parts import PLAIN, is_container, parts_of, read_array
+from rowlstm_jax.runs.source import code_text, definition, globals_read, is_library, is_of_python, is_users, members
 
-MOST, DEEPEST = 10_000, 100  # parts of a value, and parts within parts, that are looked into
-
-
-class Part(NamedTuple):
-    """A part of a value.
-
-    Attributes:
-      name: dotted, from the value down to the part.
-      value: the part itself.
-      text: describes it, without its own parts.
-      known: whether its text and its parts tell it apart from any other.
-    """
-
-    name: str
-    value: Any
-    text: str
-    known: bool
+PLAIN = (bool, int, float, str, type(None))
+WITHOUT_PARTS = (np.dtype, complex, bytes, bytearray, types.ModuleType, jax.tree_util.PyTreeDef)
+BY_FLAX = {"parent", "name", "scope", "_state", "_parent_ref", "_compact_name_scope_methods", "_id"}
+BY_OTHERS = {"_fun", "_jit_info", "_abc_impl"}  # by JAX and Python
+NAMESPACES = (nn.initializers, nn, optax, jnp)  # where the name of a library's function is looked up, in this order
+MOST, DEEPEST = 10_000, 100  # values whose parts are listed, and levels of parts within parts
 
 
 def describe(value: Any, name: str) -> dict[str, str]:
     """The text of each part of a value, by dotted name; the same in every process.
 
-    Parts are fields, elements and attributes, and what a function computes with: its closure, its defaults and, if it
-    is the user's own, its code and the globals that it reads. A number or a text is described by itself, an array by
-    its SHA-256, all else by the name of its function or class.
+    A number or a string is described by itself, an array by its SHA-256, all else by the name of its function or class.
 
     Example:
-      >>> import flax.linen as nn
       >>> description = describe(nn.Dense(3, kernel_init=nn.initializers.normal(0.5)), "model")
       >>> description["model"], description["model.features"], description["model.kernel_init.stddev"]
       ('Dense', '3', '0.5')
     """
-    return {part.name: part.text for part in walk(value, name)}
+    return {part: text for part, _, text, _ in walk(value, name)}
 
 
 def opaque(value: Any, name: str) -> list[str]:
     """The names of the parts that can't be told apart from others, such as a generator or an object written in C."""
-    return [part.name for part in walk(value, name) if not part.known]
+    return [part for part, _, _, known in walk(value, name) if not known]
 
 
-def walk(value: Any, name: str) -> Iterator[Part]:
-    """The value and its parts, each before its own parts; one that holds itself is not followed for ever."""
-    seen: dict[
-        int, tuple[str, Any]
-    ] = {}  # by id; holds the values, or another one could get the id of one that is gone
+def walk(value: Any, name: str) -> Iterator[tuple[str, Any, str, bool]]:
+    """A value and its parts, each before its own parts. What contains itself is listed once.
 
-    def visit(value: Any, name: str, within: frozenset[int], once: bool) -> Iterator[Part]:
+    Yields:
+      The dotted name of a part; the part; its text; whether text and parts tell it apart from any other.
+    """
+    seen: dict[int, tuple[str, Any]] = {}  # by id; it keeps the values alive, so that no id is used twice
+
+    def visit(value: Any, name: str, around: frozenset[int], once: bool) -> Iterator[tuple[str, Any, str, bool]]:
         text = text_of(value)
         if once and id(value) in seen:
-            yield Part(name, value, f"{text}, as {seen[id(value)][0]}", known=True)
+            yield name, value, f"{text}, as {seen[id(value)][0]}", True
             return
-        looked_into = isinstance(value, PLAIN) or (len(seen) < MOST and len(within) < DEEPEST)
-        parts = parts_of(value) if looked_into else None
+        in_bounds = len(seen) < MOST and len(around) < DEEPEST
+        parts = parts_of(value) if in_bounds or isinstance(value, PLAIN) else None
         if parts:
             seen.setdefault(id(value), (name, value))
-        yield Part(name, value, text, known=parts is not None)
-        inside = within | {id(value)}
+        yield name, value, text, parts is not None
+        around |= {id(value)}
         for part, inner in (parts or {}).items():
-            # Elements and closures are written out wherever they are met, as they always were; all else only once.
-            once = part.startswith("__") or not is_container(value)
-            if once or id(inner) not in inside:
-                yield from visit(inner, f"{name}.{part}", inside, once)
+            # Elements and closures are listed wherever they occur, as in version 0.1.0; all other parts only once.
+            once = part.startswith("__") or not _is_container(value)
+            if once or id(inner) not in around:
+                yield from visit(inner, f"{name}.{part}", around, once)
 
     return visit(value, name, frozenset(), once=False)
 
@@ -89,10 +87,175 @@ def text_of(value: Any) -> str:
         return f"{kind}({hashlib.sha256(value).hexdigest()})"
     if isinstance(value, enum.Enum | types.ModuleType):
         return f"{kind}({value.name if isinstance(value, enum.Enum) else value.__name__})"
-    array = read_array(value)
-    if array is not None:
+    if (array := read_array(value)) is not None:
         leaf, weak = Leaf.of(array), ", weak" * bool(getattr(value, "weak_type", False))
-        said = leaf.sha256 if array.ndim else str(array[()])
-        return f"{kind}({leaf}{weak})" if array.dtype.hasobject else f"{kind}({said}, {leaf}{weak})"
+        said = "" if array.dtype.hasobject else f"{leaf.sha256 if array.ndim else array[()]}, "
+        return f"{kind}({said}{leaf}{weak})"
     name = getattr(value, "__qualname__", None)
     return name if isinstance(name, str) else kind
+
+
+def parts_of(value: Any) -> dict[str, Any] | None:
+    """The parts of a value by name; None if they can't be read.
+
+    An object has fields, elements and attributes; a function its closure and, if a user wrote it, defaults, code, and
+    the globals that it reads; a user's class its body. What a library defines has no parts: its name and the library's
+    version identify it. Names with underscores (`__self__`, `__globals__.rate`) are Python's own.
+    """
+    if type(value) in PLAIN or isinstance(value, WITHOUT_PARTS):
+        return {"__class__": str} if type(value) is str and is_number(value) else {}
+    if isinstance(value, type):
+        return _of_class(value)
+    if isinstance(value, types.FunctionType):
+        return _of_function(value)
+    if _is_identified(value):
+        return _module(value)
+    elements = _elements(value)
+    kind = _module(type(value)) if _is_identified(type(value)) else {"__class__": type(value)}
+    return None if elements is None else _attributes(value) | elements | kind
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is that of a number, a truth value or None."""
+    try:
+        float(text)
+    except ValueError:
+        return text in ("True", "False", "None")
+    return True
+
+
+def read_array(value: Any) -> np.ndarray | None:
+    """The values of an array; None if it is not an array, or is traced, deleted or in another process."""
+    if not hasattr(type(value), "__array__"):
+        return None
+    try:
+        is_key = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(value) if is_key else value)
+    except Exception:
+        return None
+
+
+def _is_container(value: Any) -> bool:
+    kinds = (functools.partial, list, tuple, Mapping, types.FunctionType)
+    return isinstance(value, kinds) or (dataclasses.is_dataclass(value) and not isinstance(value, type))
+
+
+def _elements(value: Any) -> dict[str, Any] | None:
+    """The parts of an object that are not attributes; None if they can't be read."""
+    if hasattr(type(value), "__array__"):
+        array = read_array(value)
+        return array if array is None else _numbered(array.flat) if array.dtype.hasobject else {}
+    if isinstance(value, PLAIN):
+        return {}
+    if dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value) if hasattr(value, field.name)]
+        return {name: getattr(value, name) for name in names if not _is_left_out(name, type(value))}
+    if isinstance(value, functools.partial):
+        return {"function": value.func, **_numbered(value.args), **value.keywords}
+    if isinstance(value, list | tuple):
+        return dict(zip(map(str, getattr(value, "_fields", range(len(value)))), value, strict=True))
+    if isinstance(value, Mapping):
+        named = {str(key): inner for key, inner in value.items() if isinstance(key, PLAIN)}
+        return named if len(named) == len(value) else _numbered(value.items())
+    if isinstance(value, Set):  # its order differs between processes
+        texts = {f"{text_of(i)} {[text_of(part) for part in (parts_of(i) or {}).values()]}": i for i in value}
+        return _numbered(texts[text] for text in sorted(texts)) if len(texts) == len(value) else None
+    if isinstance(value, Iterator):  # it does not tell what was taken from it
+        return None
+    inner = {name: getattr(value, name) for name in ("__self__", "__func__", "__wrapped__") if hasattr(value, name)}
+    return inner or _pickled(value)
+
+
+def _pickled(value: Any) -> dict[str, Any] | None:
+    """What pickle would save of an object besides its attributes; None if it saves nothing and there are none."""
+    has_attributes = not is_of_python(type(value).__module__) and object.__getstate__(value) is not None
+    try:
+        reduced: Any = copyreg.dispatch_table.get(type(value), lambda value: value.__reduce_ex__(2))(value)
+    except Exception:
+        return {} if has_attributes else None
+    if isinstance(reduced, str):
+        return {"__reduce__": reduced}
+    _, arguments, *saved = reduced  # saved: the attributes, then iterators of items
+    arguments = tuple(argument for argument in arguments if argument is not type(value)) or None
+    found = enumerate([arguments, *(saved[1:] if has_attributes else saved)])
+    return {f"__reduce__.{n}": list(p) if isinstance(p, Iterator) else p for n, p in found if p is not None}
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    if isinstance(value, jax.Array) or is_of_python(type(value).__module__):
+        return {}
+    state = object.__getstate__(value)  # its __dict__, or (its __dict__, what it keeps in __slots__)
+    both = [part for part in (state if isinstance(state, tuple) else (state,)) if part]
+    return {str(n): inner for part in both for n, inner in part.items() if not _is_left_out(n, type(value))}
+
+
+def _of_function(function: types.FunctionType) -> dict[str, Any]:
+    code, users, attributes = function.__code__, is_users(function), vars(function)
+    cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+    parts = {name: cell.cell_contents for name, cell in cells if cell != types.CellType()}
+    if users or "<locals>" in code.co_qualname:
+        last = code.co_varnames[code.co_argcount - len(function.__defaults__ or ()) : code.co_argcount]
+        defaults = dict(zip(last, function.__defaults__ or (), strict=True)) | (function.__kwdefaults__ or {})
+        parts |= _under("__defaults__", {name: value for name, value in defaults.items() if value is not None})
+        parts |= _under("__dict__", {name: value for name, value in attributes.items() if not _is_left_out(name)})
+        parts |= {"__wrapped__": attributes["__wrapped__"]} if "__wrapped__" in attributes else {}
+    if users:
+        return parts | {"__code__": code_text(code)} | _under("__globals__", globals_read(function))
+    return parts | _module(function)
+
+
+def _of_class(kind: type) -> dict[str, Any]:
+    bases = [base for base in reversed(kind.__mro__) if not _is_identified(base)]
+    if not bases:
+        is_dtype = issubclass(kind, np.generic) or isinstance(getattr(kind, "dtype", None), np.dtype)
+        return {} if is_dtype else _module(kind)
+    written = {name: part for base in bases for name, part in members(base).items() if _is_written(name, part, base)}
+    return _under("__dict__", written)
+
+
+def _is_written(name: str, member: Any, kind: type) -> bool:
+    """Whether a member stands in the source of a class; Python, dataclasses and Flax add others."""
+    if not isinstance(member, types.FunctionType):
+        is_slot = isinstance(member, types.MemberDescriptorType | types.GetSetDescriptorType)
+        return not (is_slot or _is_left_out(name, kind))
+    inner = inspect.unwrap(member)  # Flax wraps all methods
+    is_generated = inner.__code__.co_qualname.startswith("__create_fn__")
+    return not is_generated and (is_users(inner) or "<locals>" in member.__code__.co_qualname)
+
+
+def _is_left_out(name: object, kind: type = object) -> bool:
+    """Whether an attribute decides no number: Python, JAX or Flax made it, it is a cache, or a resume may change it."""
+    of_flags = issubclass(kind, Flags) and free_on_resume(str(name))
+    of_flax = issubclass(kind, nn.Module) and name in BY_FLAX
+    is_cache = isinstance(getattr(kind, str(name), None), functools.cached_property)
+    dunder = str(name).startswith("__") and str(name).endswith("__")
+    return dunder or is_cache or of_flax or of_flags or name in BY_OTHERS
+
+
+def _is_identified(value: Any) -> bool:
+    """Whether a library's module has it under its name, as `jnp.tanh`; a class that `nn.scan` made is in no module."""
+    module, name = definition(value)
+    if not (isinstance(name, str) and is_library(module)):
+        return False
+    try:
+        found = operator.attrgetter(name)(sys.modules[module])
+    except (AttributeError, KeyError):
+        found = None
+    return found is value or (isinstance(value, type) and is_of_python(module))
+
+
+def _module(value: Any) -> dict[str, Any]:
+    """The module of what a library defines, unless it is the first that defines its name in one of `NAMESPACES`."""
+    module, name = definition(value)
+    name = name.partition(".")[0]
+    first = next((vars(place)[name].__module__ for place in NAMESPACES if name in vars(place)), None)
+    is_clear = is_of_python(module) or module == first or module.partition(".")[0] == "rowlstm_jax"
+    return {} if is_clear else {"__module__": module}
+
+
+def _numbered(values: Iterable[Any]) -> dict[str, Any]:
+    return {str(number): value for number, value in enumerate(values)}
+
+
+def _under(name: str, parts: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{name}.{part}": value for part, value in parts.items()}

@@ -1,7 +1,9 @@
-"""What a result was computed on: processor, devices and versions, as JSON values."""
+"""What a result was computed on: processor, devices, versions, the script and its git commit, as JSON values."""
 
 import importlib.metadata
 import platform
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,9 @@ from typing import Any
 import jax
 
 from rowlstm_jax.parallel import cores
+from rowlstm_jax.runs.source import is_installed
 
+GIT_SECONDS = 2.0
 PACKAGES = ("rowlstm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
@@ -34,6 +38,33 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = None
     return found
+
+
+def script_file() -> Path | None:
+    """The file that Python was started with; None in a notebook, and under an installed program such as pytest."""
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    return Path(file) if file and not is_installed(file) and Path(file).is_file() else None
+
+
+def git_state(folder: Path | None = None) -> dict[str, Any] | None:
+    """The git commit that is checked out, and whether files that git tracks have been changed since.
+
+    Args:
+      folder: within the checkout; by default that of the script, else the working directory.
+
+    Returns:
+      {"commit": SHA-1, "dirty": whether}; None if there is no commit, no git, or no answer in time.
+    """
+    script = script_file()
+    folder = folder or (script.resolve().parent if script else Path.cwd())
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    lines = done.stdout.splitlines()
+    commits = [line.split()[-1] for line in lines if line.startswith("# branch.oid ") and "(" not in line]
+    return {"commit": commits[0], "dirty": not all(line.startswith("#") for line in lines)} if commits else None
 
 
 def _processor() -> str:

@@ -19,11 +19,10 @@ from rowlstm_jax.config import RunConfig, absolute, agreed_by_processes, to_json
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.parallel import ending_together, from_first_process, is_first_process, largest_of_all, start
 from rowlstm_jax.runs import console, environment
-from rowlstm_jax.runs.code import git_state
 from rowlstm_jax.runs.describe import opaque
 from rowlstm_jax.runs.files import SAVED, read_json, require_inside, write_json, writing
-from rowlstm_jax.runs.identity import newest
 from rowlstm_jax.runs.journal import Journal
+from rowlstm_jax.runs.manifest import newest
 from rowlstm_jax.runs.run import Run, require_same_run
 
 RUNS = Path("runs")
@@ -97,7 +96,7 @@ class RunFolder:
         self._lock, self._made = FolderLock(self.path), False
         # git takes some milliseconds, which nothing waits for.
         background = ThreadPoolExecutor(max_workers=1)
-        self._git = background.submit(git_state)
+        self._git = background.submit(environment.git_state)
         background.shutdown(wait=False)
 
     def __enter__(self) -> "RunFolder":

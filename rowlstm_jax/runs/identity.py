@@ -1,29 +1,28 @@
-"""What a run is, as JSON values, and what it must have in common with the run that it resumes."""
+"""What a run is, as JSON values and digests of code, and what it must have in common with the run that it resumes."""
 
-import contextlib
+import collections
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+import sys
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
-
-import jax
-import numpy as np
 
 from rowlstm_jax.config import RunConfig, differences, free_on_resume, of_the_optimizer, to_json
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.models import WAYS_TO_COMPUTE
-from rowlstm_jax.runs import environment, manifest
-from rowlstm_jax.runs.describe import describe
-from rowlstm_jax.runs.parts import is_number
-from rowlstm_jax.runs.source import OF_SOURCE
-from rowlstm_jax.tasks import Protocol, order_index
-from rowlstm_jax.training import Recipe, initial_state
+from rowlstm_jax.runs import environment
+from rowlstm_jax.runs.describe import describe, is_number, walk
+from rowlstm_jax.runs.source import definition, digest, digest_of, is_users
+from rowlstm_jax.tasks import Protocol
+from rowlstm_jax.training import Recipe
 
 MOST = 8  # settings that a refusal names
-BUILD_RECIPES = ("rowlstm_jax", "flax", "optax")  # packages
-ACCEPTED = "accept_changed_code"  # stands in an identity only where the flag is given
+BUILD_RECIPES = ("rowlstm_jax", "jax", "flax", "optax")  # packages
+ACCEPTED = "accept_changed_code"  # a name in an identity only if the flag is given
+IN_SOURCE = {"__code__", "__globals__", "__defaults__", "__dict__"}  # parts that stand in the source of a user
+SCRIPT, OUR_SCRIPTS = "script ", "experiments."
 
 
 def identity(experiment: str, config: RunConfig, protocol: Protocol, recipe: Recipe) -> dict[str, Any]:
@@ -36,40 +35,60 @@ def identity(experiment: str, config: RunConfig, protocol: Protocol, recipe: Rec
     return json.loads(json.dumps({"experiment": experiment, **flags, **accepted, **fields, **parts}))
 
 
-def without_optimizer(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of an identity that a run keeps when its optimiser is reset.
+def code_of(recipe: Any, extra: Iterable[Any] = ()) -> dict[str, str]:
+    """Digests of the user's functions and classes that a recipe is made of, and of the script, by name.
 
-    Flags that only one script has are left out: they act through the protocol and the recipe, which are compared.
+    Installed packages and rowlstm_jax are left out: their versions identify them.
+
+    Args:
+      recipe: model, optimiser and loss.
+      extra: other values that decide the numbers, such as the function that makes a reading order.
     """
-    flags = {field.name for field in dataclasses.fields(RunConfig)} | {"experiment"}
-    return {
-        name: value
-        for name, value in identity.items()
-        if (name in flags and not of_the_optimizer(name))
-        or (name.startswith(("protocol.", "recipe")) and not name.startswith("recipe.optimizer"))
-    }
+    used: dict[int, types.FunctionType | type] = {}
+    for _, value, _, _ in walk((recipe, *extra), "code"):
+        if isinstance(value, types.FunctionType | type):
+            of_it = value.__mro__ if isinstance(value, type) else [value]
+            used |= {id(value): value for value in of_it if is_users(value)}
+    script = environment.script_file()
+    found = {f"{SCRIPT}{script.name}": digest(script.read_bytes())} if script else {}
+    classes = {_name(value) for value in used.values() if isinstance(value, type)}
+    times = collections.Counter[str]()
+    for value in used.values():
+        name = _name(value)
+        if name.rpartition(".")[0] not in classes:  # the source of a class contains its methods
+            times[name] += 1
+            found[f"{name} ({times[name]})" if times[name] > 1 else name] = digest_of(value)
+    return found
+
+
+def changed_code(saved: Mapping[str, str], now: Mapping[str, str], same_version: bool) -> list[str]:
+    """The names in `code_of` whose code has changed since a run was saved.
+
+    Names that only one of the two has are not compared: the recipe's description shows other parts, and a run may be
+    resumed from another script or a notebook. Neither are digests of code that two versions of Python compiled, nor,
+    unless both starts are of the `same_version` of rowlstm_jax, its experiments.
+    """
+    changed = []
+    for name, after in now.items():
+        ours = name.startswith((SCRIPT, OUR_SCRIPTS))
+        before = saved.get(name) or next((saved[other] for other in saved if _is_same(name, other)), after)
+        same_python = before.rpartition(":")[0] == after.rpartition(":")[0]
+        if before != after and same_python and (same_version or not ours):
+            changed.append(name)
+    return changed
 
 
 def comparable(
     saved: Mapping[str, Any], now: Mapping[str, Any], versions: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What two identities say of the same things.
+    """The entries of two identities that must be equal.
 
-    A flag that is new since the run was saved is left out if it has its default. With other versions of the packages
-    that build recipes, only what both name is compared, and of optimisers and initialisers only the values. With
-    `--accept-changed-code`, what stands in source code is left out.
-
-    Args:
-      saved: of the run that is resumed.
-      now: of the present start.
-      versions: of the packages with which the former was saved, by name.
-
-    Returns:
-      Of both, what is to be equal.
+    A flag that the saved run did not have is left out if it has its default; so is, with `--accept-changed-code`, what
+    source code decides. If the packages in `BUILD_RECIPES` had other `versions`, only what both have is compared, and
+    outside the model only values.
     """
     installed = environment.versions()
-    same_names = all(versions.get(package) in (version, None) for package, version in installed.items())
-    detailed = [any(".__" in name for name in identity) for identity in (saved, now)]  # version 0.1.0 said less
+    detailed = [any(".__" in name for name in identity) for identity in (saved, now)]  # version 0.1.0 had fewer names
     same = len(set(detailed)) == 1 and all(versions.get(package) == installed[package] for package in BUILD_RECIPES)
     defaults = {field.name: field.default for field in dataclasses.fields(RunConfig)}
 
@@ -79,31 +98,37 @@ def comparable(
             return not free_on_resume(name) and (name in saved or after != defaults[name])
         if not name.startswith("recipe"):
             return same or both
-        if (ACCEPTED in now and is_of_source(name)) or (name.endswith(".__module__") and not same_names):
+        if ACCEPTED in now and is_in_source(name):
             return False
-        if name.endswith(".__code__") and before and after and before.partition(":")[0] != after.partition(":")[0]:
-            return False  # made by another version of Python
-        return same or (both and _says_the_same_kind(name, before, after))
+        if both and name.endswith(".__code__") and before.partition(":")[0] != after.partition(":")[0]:
+            return False  # two versions of Python compiled it
+        return same or (both and _is_stable(name, before, after))
 
     return {k: v for k, v in saved.items() if kept(k)}, {k: v for k, v in now.items() if kept(k)}
 
 
-def is_of_source(name: str) -> bool:
-    """Whether a part of a recipe, by its name, stands in the source of a user's function or class."""
-    return not set(OF_SOURCE).isdisjoint(name.split("."))
-
-
-def _says_the_same_kind(name: str, before: Any, after: Any) -> bool:
-    """Whether two versions of the packages that build recipes are expected to write the same of a part."""
-    if str(after).startswith((f"{before}(", f"{before},")):  # the older one named the type only
+def _is_stable(name: str, before: str, after: str) -> bool:
+    """Whether a part of a recipe has the same text with any version of the packages."""
+    if after.startswith((f"{before}(", f"{before},")):  # version 0.1.0 wrote only the type
         return False
-    ours = name.startswith("recipe.model") and "_init" not in name and ".__" not in name
-    return ours or (_is_value(before) and _is_value(after))
+    if name.startswith("recipe.model") and "_init" not in name and ".__" not in name:
+        return True
+    return all(is_number(text) or re.fullmatch(r"\w+\(.+\)", text) for text in (before, after))
 
 
-def _is_value(text: Any) -> bool:
-    """Whether it describes a number, a truth value, None or an array, and not a function or a class."""
-    return is_number(str(text)) or re.fullmatch(r"\w+\(.+\)", str(text)) is not None
+def is_in_source(name: str) -> bool:
+    """Whether a part of a recipe, by its name, stands in the source of a user's function or class."""
+    return not IN_SOURCE.isdisjoint(name.split("."))
+
+
+def without_optimizer(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of an identity that a run keeps when its optimiser is reset.
+
+    Flags of the script are left out: they act through the protocol and the recipe, which are compared.
+    """
+    flags = {field.name for field in dataclasses.fields(RunConfig) if not of_the_optimizer(field.name)} | {"experiment"}
+    parts = {name for name in identity if name.startswith(("protocol.", "recipe"))}
+    return {k: v for k, v in identity.items() if k in flags | parts and not k.startswith("recipe.optimizer")}
 
 
 def require_same(
@@ -126,11 +151,10 @@ def require_same(
     Raises:
       UserError: the two differ; the message shows how, and which flags would help.
     """
-    before, now = comparable(saved["identity"], now, saved["versions"])
-    same_but_optimizer = without_optimizer(before) == without_optimizer(now)
-    different = differences(before, now)
-    if different and not (reset_optimizer and same_but_optimizer):
-        refuse(where, different, different_arrays(), same_but_optimizer)
+    before, after = comparable(saved["identity"], now, saved["versions"])
+    same_but_optimizer = without_optimizer(before) == without_optimizer(after)
+    if before != after and not (reset_optimizer and same_but_optimizer):
+        refuse(where, differences(before, after), different_arrays(), same_but_optimizer)
 
 
 def refuse(where: object, settings: Sequence[str], table: str, same_but_optimizer: bool) -> NoReturn:
@@ -145,39 +169,30 @@ def refuse(where: object, settings: Sequence[str], table: str, same_but_optimize
     Raises:
       UserError: always.
     """
-    flags = [phrase for phrase in settings if not phrase.startswith("recipe")]  # they say it in fewer words
-    settings = flags or settings
+    settings = [phrase for phrase in settings if not phrase.startswith("recipe")] or settings  # flags say it shorter
     shown = [*settings[:MOST], *([f"and {len(settings) - MOST} more"] if len(settings) > MOST else [])]
     what = f"with other settings: {'; '.join(shown)}" if settings else "by this program, whose arrays are others"
     arrays = f"\nArrays, as they are saved and as they are needed:\n{table}" if table else ""
     reset = "add --reset-optimizer, which keeps the weights and starts the optimiser anew, "
     accept = "add --accept-changed-code, which goes on with the present code, "
-    of_source = bool(settings) and all(is_of_source(phrase.partition(" was ")[0]) for phrase in settings)
-    of_it = all("  state/opt_state/" in row for row in table.splitlines())
+    in_source = bool(settings) and all(is_in_source(phrase.partition(" was ")[0]) for phrase in settings)
+    in_optimizer = same_but_optimizer and all("  state/opt_state/" in row for row in table.splitlines())
     raise UserError(
         f"The run in {where} can't be resumed {what}.{arrays}\nStart with the saved settings, "
-        f"{accept * of_source}{reset * (same_but_optimizer and of_it)}or without --resume in another --run-dir, where "
-        "--from-checkpoint takes the weights of a run of the same model."
+        f"{accept * in_source}{reset * in_optimizer}or without --resume in another --run-dir, where --from-checkpoint "
+        "takes the weights of a run of the same model."
     )
 
 
-def newest(checkpoints: Path) -> manifest.Manifest | None:
-    """The manifest of the newest checkpoint of a run that has a readable one; its files may be damaged."""
-    for step in manifest.steps(checkpoints):
-        with contextlib.suppress(manifest.DamagedError, UserError):
-            found = manifest.Manifest.of(manifest.read(checkpoints / str(step), verify=False))
-            if manifest.is_of_a_run(found.about):
-                return found
-    return None
+def _name(value: types.FunctionType | type) -> str:
+    module, name = definition(value)
+    if module == "__main__" and (script := environment.script_file()):  # the same name as where it is imported
+        spec = getattr(sys.modules[module], "__spec__", None)
+        module = spec.name if spec else script.stem
+    return f"{module}.{name}"
 
 
-def different_arrays(checkpoints: Path, protocol: Protocol, recipe: Recipe, num_seeds: int) -> str:
-    """How the arrays of a folder's newest checkpoint differ from those of a program; empty if they do not."""
-    saved = newest(checkpoints)
-    if saved is None:
-        return ""
-    index = order_index(protocol.order, *saved.about["image_shape"])
-    inputs = jax.ShapeDtypeStruct((1, *index.shape), np.float32)
-    best, seeds = protocol.selection == "best_validation", np.zeros(num_seeds, np.uint32)
-    now = jax.eval_shape(lambda seeds: initial_state(recipe, inputs, seeds, select_best=best), seeds)
-    return manifest.differences(saved.leaves, manifest.named(now))
+def _is_same(name: str, other: str) -> bool:
+    """Whether two names differ only in the packages around a module; a notebook's module has no name."""
+    name, other = (text.removeprefix("__main__.") for text in (name, other))
+    return f".{name}".endswith(f".{other}") or f".{other}".endswith(f".{name}")

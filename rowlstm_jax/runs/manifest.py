@@ -1,5 +1,6 @@
 """What a checkpoint says of itself, in manifest.json beside its arrays: enough to tell a good one from a damaged."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -149,6 +150,16 @@ def steps(directory: Path) -> list[int]:
     """The steps that have a checkpoint, or what is left of one, newest first."""
     names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
     return sorted((int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name)), reverse=True)
+
+
+def newest(directory: Path) -> Manifest | None:
+    """The manifest of the newest checkpoint of a run that has a readable one; its files may be damaged."""
+    for step in steps(directory):
+        with contextlib.suppress(DamagedError, UserError):
+            found = Manifest.of(read(directory / str(step), verify=False))
+            if is_of_a_run(found.about):
+                return found
+    return None
 
 
 def named(tree: Any) -> dict[str, Any]:

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from rowlstm_jax.config import RunConfig
 from rowlstm_jax.errors import UserError
-from rowlstm_jax.runs import environment
-from rowlstm_jax.runs.code import changed_code, code_of
-from rowlstm_jax.runs.identity import different_arrays, identity, require_same
-from rowlstm_jax.tasks import ORDERS, Protocol
-from rowlstm_jax.training import Recipe, skip_nonfinite
+from rowlstm_jax.runs import environment, manifest
+from rowlstm_jax.runs.identity import changed_code, code_of, identity, require_same
+from rowlstm_jax.tasks import ORDERS, Protocol, order_index
+from rowlstm_jax.training import Recipe, initial_state, skip_nonfinite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +61,6 @@ def require_same_run(run: Run, where: Path, saved: Mapping[str, Any], checkpoint
     Raises:
       UserError: it is another run, or its code has changed without --accept-changed-code.
     """
-
-    def table() -> str:
-        return different_arrays(checkpoints, run.protocol, run.recipe, run.config.num_seeds)
-
     same_version = saved["versions"].get("rowlstm_jax") == environment.versions(["rowlstm_jax"])["rowlstm_jax"]
     changed = changed_code(saved.get("code") or {}, run.code, same_version)
     if changed and not run.config.accept_changed_code:
@@ -70,4 +68,17 @@ def require_same_run(run: Run, where: Path, saved: Mapping[str, Any], checkpoint
             f"The code of the run in {where} has changed since it was saved: {', '.join(changed)}. Undo the change, or "
             "add --accept-changed-code to go on with the new code."
         )
+    table = functools.partial(different_arrays, checkpoints, run.protocol, run.recipe, run.config.num_seeds)
     require_same(where, saved, run.identity, table, reset_optimizer=run.config.reset_optimizer)
+
+
+def different_arrays(checkpoints: Path, protocol: Protocol, recipe: Recipe, num_seeds: int) -> str:
+    """A table of the arrays in which a folder's newest checkpoint differs from a program; empty if there are none."""
+    saved = manifest.newest(checkpoints)
+    if saved is None:
+        return ""
+    index = order_index(protocol.order, *saved.about["image_shape"])
+    inputs = jax.ShapeDtypeStruct((1, *index.shape), np.float32)
+    best, seeds = protocol.selection == "best_validation", np.zeros(num_seeds, np.uint32)
+    now = jax.eval_shape(lambda seeds: initial_state(recipe, inputs, seeds, select_best=best), seeds)
+    return manifest.differences(saved.leaves, manifest.named(now))

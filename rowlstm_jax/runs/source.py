@@ -1,38 +1,40 @@
-"""The source of functions and classes: where it stands, what it reads, and its digest."""
+"""Source code: whether a user or a library wrote it, which globals it reads, and its digest."""
 
 import ast
-import builtins
 import contextlib
 import dis
 import functools
 import hashlib
 import inspect
+import itertools
 import linecache
 import os
 import sys
 import sysconfig
+import tokenize
 import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-OF_SOURCE = ("__code__", "__globals__", "__defaults__", "__kwdefaults__", "__dict__")  # what source code decides
 PYTHON = f"{sys.implementation.cache_tag}{'-O' * sys.flags.optimize}"
 FOLDERS = tuple(os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib", "scripts"))
 OURS = str(Path(__file__).resolve().parents[1]) + os.sep
 HEAP_TYPE = 1 << 9  # flag of a class that is not built in
 
 
-def is_users(value: types.FunctionType | type) -> bool:
+def definition(value: Any) -> tuple[Any, Any]:
+    """The module that defines a function or class, and the qualified name there; None if there is none."""
+    if isinstance(value, types.FunctionType):  # `functools.wraps` changes its other names
+        return value.__globals__.get("__name__"), value.__code__.co_qualname
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    is_typed = module == "builtins" and isinstance(value, type) and value.__flags__ & HEAP_TYPE
+    return None if is_typed else module, name
+
+
+def is_users(value: Any) -> bool:
     """Whether a function or class is written outside of installed packages and of rowlstm_jax."""
-    if isinstance(value, types.FunctionType):
-        file = value.__code__.co_filename
-        if not file.startswith("<"):
-            return not is_installed(file)
-        return not file.startswith("<frozen") and not is_library(value.__globals__.get("__name__"))
-    if value.__module__ == "builtins":  # also that of classes that `exec` made in globals without a name
-        return bool(value.__flags__ & HEAP_TYPE) and vars(builtins).get(value.__name__) is not value
-    return not is_library(value.__module__)
+    return not is_library(definition(value)[0])
 
 
 @functools.cache
@@ -52,21 +54,16 @@ def is_library(module: object) -> bool:
     if module == "__main__" or not isinstance(module, str):
         return False
     top = module.partition(".")[0]
-    if top == "rowlstm_jax" or is_of_python(module):
-        return True
     files = [getattr(sys.modules.get(name), "__file__", None) for name in (module, top)]
-    return any(is_installed(file) for file in files if file)
+    return top == "rowlstm_jax" or is_of_python(module) or any(is_installed(file) for file in files if file)
 
 
 def globals_read(function: types.FunctionType) -> dict[str, Any]:
-    """The globals that a function reads, by name: `rate`, or `settings.rate` where only an attribute is read.
-
-    A library's module is found under its own name, without what is read in it.
-    """
+    """The globals that a function reads, by name: `rate`, or `settings.rate` if it reads only that attribute."""
     found, scope = {}, function.__globals__
     for first, *attributes in _chains(function.__code__):
         if first not in scope:
-            continue  # one of Python's own
+            continue  # a builtin
         value, names = scope[first], [first]
         for name in attributes:
             library = isinstance(value, types.ModuleType) and is_library(value.__name__)
@@ -79,59 +76,55 @@ def globals_read(function: types.FunctionType) -> dict[str, Any]:
 
 
 def code_text(code: types.CodeType) -> str:
-    """The version of Python, a digest of a function's code, and its numbers; without docstrings and line numbers."""
-    numbers = [value for value in _constants(code) if type(value) in (int, float, complex)]
+    """The version of Python, a digest of a function's compiled code, and the numbers in it."""
+    operations = list(_operations(code))
+    constants = [value for name, value in operations if name in ("LOAD_CONST", "RETURN_CONST")]
+    values = [value for constant in constants for value in (constant if isinstance(constant, tuple) else [constant])]
+    numbers = [value for value in values if type(value) in (int, float, complex)]
     shown = ", ".join(map(repr, numbers)) if len(numbers) <= 8 else f"{len(numbers)} numbers"
-    return f"{PYTHON}: {hashlib.sha256(repr(_operations(code)).encode()).hexdigest()[:16]} ({shown})"
+    return f"{PYTHON}: {hashlib.sha256(repr(operations).encode()).hexdigest()[:16]} ({shown})"
 
 
 def digest_of(value: types.FunctionType | type) -> str:
-    """SHA-256 of the source of a function or class, as it reads without comments, docstrings and layout.
+    """The `digest` of the source of a function or class.
 
-    Where there is no source, and of a lambda, that of its code, after the version of Python that made it.
+    A lambda, and what has no source, as code that is typed into a console, has instead the version of Python and the
+    SHA-256 of the compiled code.
     """
-    if isinstance(value, type):
-        methods = [inspect.unwrap(member) for member in body_of(value).values() if _is_function(member)]
-        functions = [method for method in methods if is_users(method)]
-        name, module = value.__qualname__, sys.modules.get(value.__module__)
-        files = [*(method.__code__.co_filename for method in functions), getattr(module, "__file__", None) or ""]
-    else:
-        functions, name, files = [value], value.__code__.co_qualname, [value.__code__.co_filename]
-    nodes: list[ast.stmt] = next(filter(None, (_definitions(_text(file)).get(name) for file in files)), [])
-    if not isinstance(value, type):
-        nodes = [node for node in nodes if _first_line(node) == value.__code__.co_firstlineno] or nodes
-    if nodes:
-        return digest(nodes[-1])
-    text = "".join(f"{function.__name__} {code_text(function.__code__)}" for function in functions)
+    source = ""
+    with contextlib.suppress(OSError, TypeError, SyntaxError, tokenize.TokenError):
+        if isinstance(value, type):
+            source = inspect.getsource(value)
+        elif value.__name__ != "<lambda>":
+            linecache.checkcache(value.__code__.co_filename)
+            lines = linecache.getlines(value.__code__.co_filename)[value.__code__.co_firstlineno - 1 :]
+            source = "".join(inspect.getblock(lines)) if lines else ""
+    if source:
+        return digest((f"if 1:\n{source}" if source[0].isspace() else source).encode())
+    functions = [inspect.unwrap(member) for member in members(value).values()] if isinstance(value, type) else [value]
+    own = [function for function in functions if isinstance(function, types.FunctionType) and is_users(function)]
+    text = "".join(f"{function.__name__} {code_text(function.__code__)}" for function in own)
     return f"{PYTHON}: {hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def body_of(kind: type) -> dict[str, Any]:
-    """What stands in the body of a class, by name; of methods, properties and the like the function."""
-    found = {}
-    for name, member in vars(kind).items():
-        if isinstance(member, staticmethod | classmethod):
-            member = member.__func__
-        elif isinstance(member, property):
-            member = member.fget
-        elif isinstance(member, functools.cached_property):
-            member = member.func
-        found[name] = member
+def digest(source: bytes) -> str:
+    """SHA-256 of a program without comments, docstrings and layout, the same under any version of Python.
+
+    If it is not a program, SHA-256 of its bytes.
+    """
+    with contextlib.suppress(SyntaxError, ValueError):
+        source = repr(_normal(ast.parse(source))).encode()
+    return hashlib.sha256(source).hexdigest()
+
+
+def members(kind: type) -> dict[str, Any]:
+    """What stands in the body of a class, by name; of properties and methods of a class or an instance the function."""
+    found = dict(vars(kind))
+    for name, member in found.items():
+        if isinstance(member, staticmethod | classmethod | property | functools.cached_property):
+            names = ("__func__", "fget", "func")
+            found[name] = next(getattr(member, name) for name in names if hasattr(member, name))
     return found
-
-
-def digest_of_file(path: Path) -> str:
-    """The same of a whole file; of its bytes if it is no Python."""
-    content = path.read_bytes()
-    try:
-        return digest(ast.parse(content))
-    except (SyntaxError, ValueError):
-        return hashlib.sha256(content).hexdigest()
-
-
-def digest(node: ast.AST) -> str:
-    """SHA-256 of a part of a program, without comments, docstrings and layout; the same under any version of Python."""
-    return hashlib.sha256(repr(_normal(node)).encode()).hexdigest()
 
 
 def _chains(code: types.CodeType) -> Iterator[list[str]]:
@@ -148,68 +141,26 @@ def _chains(code: types.CodeType) -> Iterator[list[str]]:
             yield from _chains(operation.argval)
 
 
-def _operations(code: types.CodeType) -> list[tuple[str, Any]]:
-    found = []
-    for operation in dis.get_instructions(code):
-        value = operation.argval
+def _operations(code: types.CodeType) -> Iterator[tuple[str, Any]]:
+    """What code does, with the code of inner functions; without docstrings and line numbers."""
+    operations = list(dis.get_instructions(code))
+    for operation, after in itertools.zip_longest(operations, operations[1:]):
+        name, value = operation.opname, operation.argval
         if isinstance(value, types.CodeType):
-            value = _operations(value)
-        elif isinstance(value, frozenset):
-            value = sorted(map(repr, value))
-        if operation.opname == "STORE_NAME" and value in ("__doc__", "__firstlineno__"):
-            del found[-1]  # the constant that a class within a function stores there
-        found.append((operation.opname, value))
-    return found
-
-
-def _constants(code: types.CodeType) -> Iterator[Any]:
-    for value in code.co_consts:
-        if isinstance(value, types.CodeType):
-            yield from _constants(value)
-        else:
-            yield from value if isinstance(value, tuple | frozenset) else [value]
-
-
-def _is_function(value: Any) -> bool:
-    return isinstance(value, types.FunctionType)
-
-
-def _text(file: str) -> str:
-    linecache.checkcache(file)
-    return "".join(linecache.getlines(file))
-
-
-@functools.lru_cache
-def _definitions(text: str) -> dict[str, list[ast.stmt]]:
-    """All functions and classes of a program by their qualified names."""
-    found: dict[str, list[ast.stmt]] = {}
-
-    def visit(node: ast.AST, prefix: str) -> None:
-        for child in ast.iter_child_nodes(node):
-            inner = prefix
-            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                found.setdefault(prefix + child.name, []).append(child)
-                inner = f"{prefix}{child.name}." + "<locals>." * (not isinstance(child, ast.ClassDef))
-            visit(child, inner)
-
-    with contextlib.suppress(SyntaxError):  # it has been changed since, or is no Python
-        visit(ast.parse(text), "")
-    return found
-
-
-def _first_line(node: ast.stmt) -> int:
-    return min(part.lineno for part in [node, *getattr(node, "decorator_list", [])])
+            yield from _operations(value)
+        elif not after or after.opname != "STORE_NAME" or after.argval not in ("__doc__", "__firstlineno__"):
+            yield name, sorted(map(repr, value)) if isinstance(value, frozenset) else value
 
 
 def _normal(node: Any) -> Any:
+    """A syntax tree as tuples and dictionaries, without docstrings, `pass` and what differs between versions."""
     if isinstance(node, list):
         return [_normal(item) for item in node if not _says_nothing(item)]
     if not isinstance(node, ast.AST):
         return repr(node)
-    fields = {
-        name: _normal(value) for name, value in ast.iter_fields(node) if name not in ("ctx", "kind", "type_comment")
-    }
-    return type(node).__name__, {name: value for name, value in fields.items() if value not in ("None", [])}
+    fields = {name: _normal(value) for name, value in ast.iter_fields(node)}
+    left_out = ("ctx", "kind", "type_comment")
+    return type(node).__name__, {n: v for n, v in fields.items() if n not in left_out and v not in ("None", [])}
 
 
 def _says_nothing(node: Any) -> bool:

@@ -103,6 +103,8 @@ def order_index(order: str, rows: int, columns: int) -> np.ndarray:
     """
     if order not in ORDERS:
         raise ValueError(f"order is {order!r}; choose one of {', '.join(ORDERS)}.")
+    if not callable(ORDERS[order]):
+        raise ValueError(f"order is {order!r}, which is no function (rows, columns) -> positions [T, F] in `ORDERS`.")
     return _checked_index(ORDERS[order], order, rows, columns)
 
 

@@ -24,7 +24,7 @@ class Protocol:
       ('e2328a9c', '907b30d2')
 
     Raises:
-      ValueError: `validation_examples` is negative, or 0 although `selection` needs validation examples.
+      ValueError: a field is outside its range, or `selection` needs validation examples and there are none.
     """
 
     name: str
@@ -40,10 +40,14 @@ class Protocol:
     """The weights for the test set: of the last step, or of the best validation accuracy (the later step, if equal)."""
 
     def __post_init__(self):
+        if self.dataset not in DATASETS:
+            raise ValueError(f"dataset is {self.dataset!r}; choose one of {', '.join(DATASETS)}.")
+        if self.selection not in ("last", "best_validation"):
+            raise ValueError(f"selection is {self.selection!r}; choose 'last' or 'best_validation'.")
         if self.validation_examples < 0:
             raise ValueError(f"validation_examples is {self.validation_examples}; it must be 0 or more.")
         if self.selection == "best_validation" and not self.validation_examples:
-            raise ValueError("selection is 'best_validation', and no validation examples are held out.")
+            raise ValueError("selection is 'best_validation', which needs validation_examples of 1 or more.")
 
     def fields(self) -> dict[str, Any]:
         """All fields but the name, as JSON values, with version and digest of the data set and digest of the order."""
@@ -75,6 +79,7 @@ PROTOCOLS = {
     for protocol in (
         Protocol("notebook", "mnist", validation_examples=5_000, order="rows"),
         Protocol("mnist_rows_60000", "mnist", validation_examples=0, order="rows"),
+        Protocol("mnist_columns", "mnist", validation_examples=5_000, order="columns"),
         Protocol("mnist_columns_60000", "mnist", validation_examples=0, order="columns"),
         Protocol("mnist_pixels", "mnist", validation_examples=5_000, order="pixels"),
         *(

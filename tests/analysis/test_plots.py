@@ -1,5 +1,6 @@
 """The pictures of a run: what they count, choose and show, and that they are PNG files."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 
 from rowlstm_jax.analysis import plots
 from rowlstm_jax.analysis.plots import style
+from rowlstm_jax.analysis.plots.runs import accuracy_range, confusion_counts, rank_errors
 
 DIGITS = [str(digit) for digit in range(10)]
 RECORDS = [{"step": step, "loss": 2.0 / step, "accuracy": 1.0 - 0.9 / step} for step in range(1, 41)]
@@ -94,15 +96,15 @@ def test_accuracy_range_shows_every_validation_point_but_not_the_climb_from_chan
     climb = [{"step": step, "accuracy": 0.1} for step in (1, 2)]
     rest = [{"step": step, "accuracy": 0.9} for step in range(3, 20)] + [{"step": 20, "accuracy": 1.0}]
     validation = [{"step": 10, "validation_accuracy": 0.8}]
-    assert plots.accuracy_range(climb + rest) == pytest.approx((0.895, 1.005))
-    assert plots.accuracy_range(climb + rest + validation) == pytest.approx((0.79, 1.01))
-    assert plots.accuracy_range(validation) == pytest.approx((0.795, 0.805))
-    assert plots.accuracy_range([]) == (0.0, 1.0)
+    assert accuracy_range(climb + rest) == pytest.approx((0.895, 1.005))
+    assert accuracy_range(climb + rest + validation) == pytest.approx((0.79, 1.01))
+    assert accuracy_range(validation) == pytest.approx((0.795, 0.805))
+    assert accuracy_range([]) == (0.0, 1.0)
 
 
 def test_confusion_counts_has_the_true_class_by_rows():
     labels, predictions = np.array([0, 0, 1, 2, 2, 2], np.uint8), np.array([0, 1, 1, 2, 0, 0], np.int32)
-    assert plots.confusion_counts(labels, predictions, 4).tolist() == [
+    assert confusion_counts(labels, predictions, 4).tolist() == [
         [1, 1, 0, 0],
         [0, 1, 0, 0],
         [2, 0, 1, 0],
@@ -147,13 +149,13 @@ def test_rank_errors_takes_the_most_confident_first_and_ties_in_file_order():
         np.float32,
     )
     labels = np.array([0, 0, 1, 1, 2, 0])
-    assert plots.rank_errors(labels, probabilities).tolist() == [2, 1, 3, 5]
+    assert rank_errors(labels, probabilities).tolist() == [2, 1, 3, 5]
 
 
 def test_rank_errors_keeps_the_file_order_of_many_ties():
     confidence = np.where(np.arange(1000) % 2, 0.9, 0.6)
     probabilities = np.stack([confidence, 1 - confidence], axis=1)
-    assert plots.rank_errors(np.ones(1000, int), probabilities).tolist() == [*range(1, 1000, 2), *range(0, 1000, 2)]
+    assert rank_errors(np.ones(1000, int), probabilities).tolist() == [*range(1, 1000, 2), *range(0, 1000, 2)]
 
 
 @pytest.mark.parametrize(("errors", "rows"), [(0, 0), (1, 1), (5, 2), (30, 4)])
@@ -178,3 +180,25 @@ def test_plots_does_not_import_pyplot(tmp_path):
     )
     repository = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", script, tmp_path / "curves.png"], cwd=repository, check=True)
+
+
+def test_every_picture_says_that_its_first_argument_is_the_path():
+    pictures = [getattr(plots, name) for name in plots.__all__ if name not in ("GROWING", "load")]
+    assert {next(iter(inspect.signature(picture).parameters)) for picture in pictures} == {"path"}
+    assert "class_names" in inspect.signature(plots.samples).parameters
+
+
+def test_a_single_sample_is_drawn(tmp_path):
+    plots.samples(tmp_path / "one.png", np.zeros((1, 28, 28), np.uint8), np.array([4]), [0], DIGITS)
+    assert pixels(tmp_path / "one.png").shape == (480, 960, 3)
+
+
+def test_a_grid_whose_first_cell_did_not_stay_finite_names_its_orders(tmp_path):
+    def draw(**accuracies):
+        rows = [{"cell": cell, "order": "rows", "accuracies": values} for cell, values in accuracies.items()]
+        plots.grid(tmp_path / "grid.png", rows, "all")
+        return pixels(tmp_path / "grid.png")
+
+    legend = [draw(lem=lem, gru=[0.9, 0.8])[:, 760:] for lem in ([], [0.85, 0.85])]
+    np.testing.assert_array_equal(*legend)
+    assert has_colour(legend[0], style.VERMILION)

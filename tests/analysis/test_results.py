@@ -1,73 +1,139 @@
-"""Which model a finished run had; what else is read of it stands in test_comparison.py."""
+"""The model and the weights of a finished run; what else is read of it stands in test_comparison.py."""
 
 import json
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rowlstm_jax.analysis.results import Result, load_model, load_weights
+from rowlstm_jax.analysis.results import Result, values_over_seeds
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.models.cells import CELLS, BasicLSTMCell
 from rowlstm_jax.models.classifier import SequenceClassifier
 from rowlstm_jax.runs.describe import describe
 from rowlstm_jax.runs.files import write_arrays
+from rowlstm_jax.tasks import ORDERS
 
 
 @pytest.fixture
 def finished(tmp_path):
-    """A finished run of a model."""
+    """A finished run of a model that reads images in an order."""
 
-    def make(model: nn.Module | None) -> Result:
+    def make(model: nn.Module | None = None, order: object = "rows") -> Result:
         if model is not None:
             (tmp_path / "config.json").write_text(json.dumps({"identity": describe(model, "recipe.model")}))
-        return Result(tmp_path, "tiny", [0], 1, 1, 1, {}, {}, np.zeros(1, int), np.ones((1, 1), bool))
+        protocol = {"fields": {"order": order}}
+        return Result(tmp_path, "tiny", [0], 1, 1, 1, protocol, {}, np.zeros(1, int), np.ones((1, 1), bool))
 
     return make
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_the_model_is_that_of_the_run_however_it_started_and_was_computed(finished, cell):
-    model = SequenceClassifier(CELLS[cell](6), 3, recurrence="scan", kernel_init=nn.initializers.normal(1.0))
-    loaded = load_model(finished(model))
-    assert (type(loaded.cell), loaded.cell.features, loaded.num_classes) == (type(model.cell), 6, 3)
+def save(result: Result, model: nn.Module, inputs: tuple[int, int]) -> dict:
+    """Write weights.npz with the initial weights of a model, and return them."""
+    params = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, *inputs)))["params"]
+    named = {jax.tree_util.keystr(p, simple=True, separator="/"): x for p, x in jax.tree.leaves_with_path(params)}
+    write_arrays(result.directory / "weights.npz", {name: np.asarray(leaf)[None] for name, leaf in named.items()})
+    return params
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("cell", "fields"),
     [
-        SequenceClassifier(BasicLSTMCell(6), 3, num_layers=2),
-        SequenceClassifier(BasicLSTMCell(6), 3, readout="mean"),
-        SequenceClassifier(BasicLSTMCell(6, forget_bias=0.0), 3),
-        SequenceClassifier(nn.MGUCell(6), 3),
+        ("gru", {"num_layers": 2, "readout": "mean"}),
+        ("jordan", {"bidirectional": True}),
+        ("lstm", {"dtype": jnp.bfloat16, "param_dtype": jnp.bfloat16, "num_layers": 2, "bidirectional": True}),
     ],
-    ids=["two layers", "mean", "forget bias", "unknown cell"],
 )
-def test_a_model_that_only_looks_alike_is_refused(finished, model):
-    with pytest.raises(UserError, match="is not a single layer of one of the cells lstm"):
-        load_model(finished(model))
+def test_model_and_weights_compute_what_the_run_computed(finished, cell, fields):
+    model = SequenceClassifier(CELLS[cell](3), 4, **fields)
+    result = finished(model, "patches")
+    params = save(result, model, (49, 16))
+    inputs = jax.random.uniform(jax.random.key(2), (2, 49, 16))
+    loaded = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), result.params())
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, strict=True), loaded, params)
+    np.testing.assert_array_equal(
+        result.model().apply({"params": loaded}, inputs), model.apply({"params": params}, inputs)
+    )
+
+
+def test_the_weights_of_a_model_that_cannot_be_rebuilt_are_those_of_the_model_that_is_given(finished):
+    model = SequenceClassifier(nn.SimpleCell(3), 4)
+    result = finished(model)
+    save(result, model, (28, 28))
+    with pytest.raises(UserError, match=r"can't be rebuilt from config.json: its cell SimpleCell .*params\(model\)\.$"):
+        result.params()
+    assert result.params(model)["readout"]["kernel"].shape == (1, 3, 4)
+    with pytest.raises(UserError, match=r"readout/bias is \(1, 4\) there and \(1, 5\) in the model"):
+        result.params(SequenceClassifier(nn.SimpleCell(3), 5))
+
+
+@pytest.mark.parametrize(("field", "text"), [("readout", "foo"), ("num_classes", "-3"), ("dropout", "0.5")])
+def test_a_model_that_refuses_its_fields_is_not_returned(finished, tmp_path, field, text):
+    result = finished(SequenceClassifier(BasicLSTMCell(3), 4))
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["identity"][f"recipe.model.{field}"] = text
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"can't be rebuilt from config\.json: .*[^.]\. Build it in Python"):
+        result.model()
+
+
+def test_a_model_of_any_size_is_described_without_making_it(finished):
+    largest = 2**31 - 1
+    assert finished(SequenceClassifier(CELLS["jordan"](largest), largest)).model().cell.features == largest
+
+
+@pytest.mark.parametrize("order", ["nowhere", None, ["rows"]])
+def test_an_order_that_is_not_known_is_named(finished, order):
+    with pytest.raises(UserError, match=r"reads in an order that is not in ORDERS \(.*[^.]\); add it first\.$"):
+        finished(SequenceClassifier(BasicLSTMCell(3), 4), order).params()
+
+
+def test_an_own_order_gives_the_shape_of_the_inputs(finished, monkeypatch):
+    monkeypatch.setitem(ORDERS, "own", lambda rows, columns: np.arange(6).reshape(3, 2))
+    result, model = finished(order="own"), SequenceClassifier(BasicLSTMCell(3), 4)
+    save(result, model, (3, 2))
+    assert result.params(model)["layer_0_forward"]["kernel"].shape == (1, 2 + 3, 4 * 3)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "is missing"),
-        ("", "can't be read"),
-        ("[]", "is no JSON object"),
-        ('{"identity": {}}', "does not say what the run's model is"),
-        ('{"identity": {"recipe.model.num_classes": "x"}}', "does not say what the run's model is"),
+        (None, r"config\.json is missing"),
+        ("", r"config\.json can't be read"),
+        ("[]", r"config\.json is no JSON object"),
+        ("{}", r"config\.json does not say what the run's model is"),
+        ('{"identity": 3}', r"config\.json does not say what the run's model is"),
+        ('{"identity": {}}', "can't be rebuilt from config.json: it is not described"),
+        ('{"identity": {"recipe.model.num_classes": 3}}', "recipe.model.num_classes is not a text"),
     ],
 )
 def test_a_config_that_does_not_say_is_named(finished, tmp_path, text, message):
     if text is not None:
         (tmp_path / "config.json").write_text(text)
-    with pytest.raises(UserError, match=rf"config\.json {message}.*run the experiment again"):
-        load_model(finished(None))
+    with pytest.raises(UserError, match=message):
+        finished().model()
+
+
+@pytest.mark.parametrize(
+    ("value", "values"), [(0.5, [0.5]), (1, [1.0]), ({"values": [0.5, 1]}, [0.5, 1.0]), ({"values": [0.25]}, [0.25])]
+)
+def test_a_figure_is_a_number_or_has_values_over_seeds(value, values):
+    assert values_over_seeds(value) == values
+
+
+@pytest.mark.parametrize(
+    "value", [None, "0.5", True, [0.5], {}, {"values": []}, {"values": 0.5}, {"values": [None]}, 10**400, float("inf")]
+)
+def test_what_is_no_figure_is_refused(value):
+    with pytest.raises(ValueError, match="is neither a number nor values over seeds"):
+        values_over_seeds(value)
 
 
 def weights(**changed: np.ndarray) -> dict[str, np.ndarray]:
-    """One seed's, of an LSTM of 2 units that reads 3 features, and 4 classes."""
-    shapes = {"layer_0_forward/kernel": (5, 8), "layer_0_forward/bias": (8,), "readout/kernel": (2, 4)}
+    """One seed's, of an LSTM of 2 units that reads rows, and 4 classes."""
+    shapes = {"layer_0_forward/kernel": (30, 8), "layer_0_forward/bias": (8,), "readout/kernel": (2, 4)}
     arrays = {name: np.zeros((1, *shape), np.float32) for name, shape in (shapes | {"readout/bias": (4,)}).items()}
     return {name: array for name, array in (arrays | changed).items() if array.size}
 
@@ -84,12 +150,11 @@ WRONG = {
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_weights_of_another_model_are_refused(finished, tmp_path, wrong):
-    model = SequenceClassifier(BasicLSTMCell(2), 4)
-    result = finished(model)
+    result = finished(SequenceClassifier(BasicLSTMCell(2), 4))
     write_arrays(tmp_path / "weights.npz", weights())
-    assert load_weights(result, model, 7, 3)["readout"]["kernel"].shape == (1, 2, 4)
+    assert result.params()["readout"]["kernel"].shape == (1, 2, 4)
     write_arrays(tmp_path / "weights.npz", weights(**WRONG[wrong]))
     with pytest.raises(
-        UserError, match=r"weights\.npz does not hold the weights of the model.*run the experiment again"
+        UserError, match=r"weights\.npz does not hold the weights of this model: readout.* in the model\."
     ):
-        load_weights(result, model, 7, 3)
+        result.params()

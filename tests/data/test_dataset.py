@@ -130,3 +130,8 @@ def test_nothing_else_leads_to_the_sealed_examples() -> None:
     shown = sealed.sample([3])
     shown.images[:] = 0
     assert sealed.sample([3]).images[0, 0, 0] == 3, "a sample is a copy"
+
+
+def test_a_split_that_leaves_no_training_image_is_refused(tiny: Tiny) -> None:
+    with pytest.raises(ValueError, match=r"validation_examples is 10000000, and \w+ has \d+ training images; hold out"):
+        split(checked(tiny.spec, tiny.arrays, "here"), 10_000_000)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rowlstm_jax.models.cells import BasicLSTMCell
+from rowlstm_jax.models.cells import BasicLSTMCell, Cell
 from rowlstm_jax.models.classifier import SequenceClassifier
 from tests.reference import cross_entropy, lstm
 
@@ -228,3 +228,32 @@ def test_a_cell_keeps_its_own_dtypes_unless_the_model_sets_them(fields, expected
     parameters = jax.tree.leaves(variables["params"]["layer_0_forward"])
     outputs = model.apply(variables, jnp.zeros((1, 3, 2), expected[0]))
     assert ({leaf.dtype for leaf in parameters}, outputs.dtype) == ({jnp.dtype(expected[1])}, jnp.float32)
+
+
+class NoCarry(Cell):
+    """A cell with a mistake: it returns its output only."""
+
+    def __call__(self, carry, inputs):
+        return carry
+
+
+class OtherCarry(Cell):
+    """A cell with a mistake: its carry grows."""
+
+    def __call__(self, carry, inputs):
+        return jnp.concatenate([carry, carry], axis=-1), carry
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        (NoCarry(8), r"cell NoCarry returned one \w+; a cell must return \(new carry, output\)\."),
+        (
+            OtherCarry(8),
+            r"cell OtherCarry got a carry of shapes \(2, 8\) and returned \(2, 16\); they must be the same\.",
+        ),
+    ],
+)
+def test_a_mistake_of_an_own_cell_is_told_in_its_terms(cell, words):
+    with pytest.raises(ValueError, match=words):
+        SequenceClassifier(cell, num_classes=3).init(jax.random.key(0), jnp.zeros((2, 5, 7)))

@@ -173,3 +173,9 @@ def test_names_of_orders_are_checked():
 def test_read_refuses_an_index_of_another_image():
     with pytest.raises(ValueError, match=r"^index reads positions 0 to 783; the image has 0 to 34"):
         read(images_of(5, 7), order_index("pixels", 28, 28))
+
+
+def test_an_array_in_the_place_of_an_order_is_named(monkeypatch):
+    monkeypatch.setitem(ORDERS, "array", np.arange(784).reshape(28, 28))
+    with pytest.raises(ValueError, match="order is 'array', which is no function"):
+        order_index("array", 28, 28)

@@ -57,3 +57,16 @@ def test_less_than_nothing_cannot_be_held_out():
 def test_the_best_of_nothing_is_refused():
     with pytest.raises(ValueError, match="no validation examples are held out"):
         Protocol("mine", "mnist", 0, "rows", selection="best_validation")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"selection": "best"}, "selection is 'best'; choose 'last' or 'best_validation'"),
+        ({"dataset": "cifar10"}, "dataset is 'cifar10'; choose one of mnist, "),
+        ({"validation_examples": 0, "selection": "best_validation"}, "needs validation_examples of 1 or more"),
+    ],
+)
+def test_a_field_with_a_mistake_is_refused_when_the_protocol_is_made(fields, words):
+    with pytest.raises(ValueError, match=words):
+        Protocol(**{"name": "mine", "dataset": "mnist", "validation_examples": 5_000, "order": "rows"} | fields)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -12,33 +11,32 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
 
-from rowlstm_jax.analysis.plots.style import LIGHT_BLUE, SYSTEMS, VERMILION, styled
+from rowlstm_jax.analysis.plots.style import LIGHT_BLUE, SYSTEMS, VERMILION, Records, add_axes, picture
 
 GRADIENT_NORMS = {  # the first that a layer has is drawn
     "gradient_norm_h": "norm of $dL/dh_t$",
     "gradient_norm_carry": "norm of $dL/d$carry$_t$",
     "gradient_norm": "norm of $dL/dx_t$",
 }
-LINES = 8  # of training steps in one panel
+LINES = 8  # training steps in one panel
+KEY_ABOVE = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "borderaxespad": 0.2}
 
 
-@styled
+@picture
 def probabilities_over_rows(
-    path: Path,
     images: np.ndarray,
     probabilities: np.ndarray,
     class_names: Sequence[str],
     needed: np.ndarray,
     confidence: float = 0.99,
-) -> None:
-    """Draw images, the class probabilities after each of their rows, and a line below the row that settles the class.
+) -> Figure:
+    """Draw images, the class probabilities after each of their rows, and a line where the class is certain.
 
     Args:
-      path: the PNG to write.
       images: uint8 [N, R, K], read row by row from the top.
       probabilities: float [N, R, C], after each row.
-      class_names: the name of each of the C classes.
-      needed: int [N], how many rows each took, `models.rows_needed`; R + 1 for never.
+      class_names: [C].
+      needed: int [N], the rows that each needed, of `diagnostics.rows_needed`; R + 1 for never.
       confidence: of `needed`.
     """
     rows, columns = images.shape[1:]
@@ -48,45 +46,38 @@ def probabilities_over_rows(
     figure = Figure(figsize=(width, height))
     for index, (image, shares, count) in enumerate(zip(images, probabilities, needed, strict=True)):
         left, top = 0.1 + 2.6 * (index % across), 0.25 + (1.45 + margin) * (index // across)
-        bottom = height - top - 1.2
-        picture = figure.add_axes((left / width, bottom / height, 1.2 / width, 1.2 / height))
-        picture.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto", extent=(0, columns, rows, 0))
+        pixels = add_axes(figure, left, top, 1.2, 1.2)
+        pixels.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto", extent=(0, columns, rows, 0))
         when = f"after row {count}" if count <= rows else "never"
-        picture.set_title(f"{class_names[shares[-1].argmax()]}: {when}", loc="left", fontsize=8)
-        picture.set_xticks([])
-        strip = figure.add_axes(((left + 1.25) / width, bottom / height, 1.1 / width, 1.2 / height))
+        pixels.set_title(f"{class_names[shares[-1].argmax()]}: {when}", loc="left", fontsize=8)
+        pixels.set_xticks([])
+        strip = add_axes(figure, left + 1.25, top, 1.1, 1.2)
         extent = (-0.5, len(class_names) - 0.5, rows, 0)
         strip.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", extent=extent)
         strip.set_xticks(range(len(class_names)), class_names, rotation=90 if longest > 1 else 0, fontsize=7)
         strip.tick_params(length=0, pad=2)
-        for axes in (picture, strip):
+        for axes in (pixels, strip):
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
             if count <= rows:
                 axes.axhline(count, color=VERMILION, linewidth=1.5, clip_on=False)
-    bar = figure.add_axes(((width - 1.25) / width, 0.3 / height, 1.1 / width, 0.08 / height))
+    bar = add_axes(figure, width - 1.25, height - 0.38, 1.1, 0.08)
     figure.colorbar(ScalarMappable(Normalize(0, 1), "Blues"), cax=bar, orientation="horizontal", ticks=[0, 0.5, 1])
     caption = f"Blue: probability after each row. Orange: above {100 * confidence:g} % from here on."
     figure.text(0.1 / width, 0.3 / height, caption, fontsize=8)
-    figure.savefig(path)
+    return figure
 
 
-@styled
+@picture
 def rows_needed(
-    path: Path,
-    needed: np.ndarray,
-    labels: np.ndarray,
-    class_names: Sequence[str],
-    rows: int,
-    confidence: float = 0.99,
-) -> None:
-    """Draw how many rows the images took: a histogram of all, and for each class a row of shades with its median.
+    needed: np.ndarray, labels: np.ndarray, class_names: Sequence[str], rows: int, confidence: float = 0.99
+) -> Figure:
+    """Draw how many rows the images needed: a histogram of all, and for each class its shares and its median.
 
     Args:
-      path: the PNG to write.
-      needed: int [N], `models.rows_needed`, from 1 to R; R + 1 for never.
+      needed: int [N], of `diagnostics.rows_needed`, from 1 to R; R + 1 for never.
       labels: int [N], the true classes.
-      class_names: the name of each of the C classes.
+      class_names: [C].
       rows: R.
       confidence: of `needed`.
     """
@@ -113,28 +104,27 @@ def rows_needed(
     below.tick_params(axis="y", length=0)
     box = below.get_position()
     figure.colorbar(shade, cax=figure.add_axes((0.89, box.y0, 0.015, box.height)), label="% of the class")
-    figure.savefig(path)
+    return figure
 
 
-@styled
-def gates_over_time(path: Path, image: np.ndarray, gates: Mapping[str, np.ndarray]) -> None:
-    """Draw an image and, beside its rows, what each unit does meanwhile. Units that remember longer stand to the right.
+@picture
+def gates_over_time(image: np.ndarray, gates: Mapping[str, np.ndarray]) -> Figure:
+    """Draw an image, and what each unit does at each of its rows.
+
+    Units are sorted by their mean forget gate, and so by their time constant; those on the right remember longest.
 
     Args:
-      path: the PNG to write.
       image: uint8 [R, K].
-      gates: i, f, o, c and h, each [R, H], of `models.gates_over_time`. Units are sorted by their mean f, which sorts
-        them by their time constants.
+      gates: i, f, o, c and h, each [R, H], of `diagnostics.gates_over_time`.
     """
     units = np.argsort(gates["f"].mean(axis=0), kind="stable")
     rows, columns = image.shape
     figure = Figure(figsize=(8.0, 4.6))
-    panels = figure.subplots(2, 3, sharey=True).flat
-    figure.subplots_adjust(left=0.07, right=0.91, bottom=0.1, top=0.94, wspace=0.08, hspace=0.2)
+    margins = {"left": 0.07, "right": 0.91, "bottom": 0.1, "top": 0.94, "wspace": 0.08, "hspace": 0.2}
+    panels = figure.subplots(2, 3, sharey=True, gridspec_kw=margins).flat
     first = next(panels)
     first.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto", extent=(0, columns, rows, 0))
-    first.set(title="image")
-    first.set_xticks([])
+    first.set(title="image", xticks=[])
     limit = np.abs(gates["c"]).max()
     drawn = {
         "i": ("input gate i", "viridis", 0, 1),
@@ -156,19 +146,18 @@ def gates_over_time(path: Path, image: np.ndarray, gates: Mapping[str, np.ndarra
             figure.colorbar(values, cax=figure.add_axes((0.925, box.y0, 0.012, box.height)))
     for axes in figure.axes[:6:3]:
         axes.set_ylabel("row")
-    figure.savefig(path)
+    return figure
 
 
-@styled
-def memory(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Draw how memory develops in training: one row of panels for each layer. Of several seeds the means are drawn.
+@picture
+def memory(records: Records) -> Figure:
+    """Draw how memory develops in training: a row of panels for each layer. For several seeds, it draws the means.
 
-    The first panel shows the gradients, the others the gates, where the model has gates that are known.
+    The first panel shows the gradients, the others the gates if they are known.
 
     Args:
-      path: the PNG to write.
-      records: of a run. Those are drawn that hold the values of `models.gradient_diagnostics`, as JSON values or as
-        lists of them over seeds. Without "step" the gradients have no key to their colours.
+      records: those are drawn that hold the values of `diagnostics.gradient_diagnostics`, as JSON values or as lists of
+        them over seeds. If they have no "step", the colours of the gradients have no key.
 
     Raises:
       ValueError: no record has them.
@@ -181,24 +170,20 @@ def memory(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     columns = 3 if has_gates else 1
     width, height = 0.4 + 3.5 * columns, 0.4 + 2.6 * len(layers)
     figure = Figure(figsize=(width, height))
-    figure.subplots_adjust(
-        left=0.65 / width, right=1 - 0.15 / width, bottom=0.5 / height, top=1 - 0.3 / height, wspace=0.3, hspace=0.45
-    )
-    for panels, layer in zip(figure.subplots(len(layers), columns, squeeze=False), layers, strict=True):
+    margins = {"left": 0.65 / width, "right": 1 - 0.15 / width, "bottom": 0.5 / height, "top": 1 - 0.3 / height}
+    margins |= {"wspace": 0.3, "hspace": 0.45}
+    panels_of_layers = figure.subplots(len(layers), columns, squeeze=False, gridspec_kw=margins)
+    for panels, layer in zip(panels_of_layers, layers, strict=True):
         prefix = f"{layer}/"
-        own = [
-            {key.removeprefix(prefix): value for key, value in record.items() if key.startswith((prefix, "step"))}
-            for record in records
-        ]
-        _gradients(figure, panels[0], own)
+        own = [{key.removeprefix(prefix): value for key, value in record.items()} for record in records]
+        _draw_gradients(figure, panels[0], own)
         panels[0].set_title(layer.replace("_", " "), loc="left")
         if has_gates:
-            _saturation(panels[1], own)
-            _time_constants(panels[2], own)
-    figure.savefig(path)
+            _draw_gates(panels[1], panels[2], own)
+    return figure
 
 
-def _gradients(figure: Figure, axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
+def _draw_gradients(figure: Figure, axes: Axes, records: Records) -> None:
     name = next(key for key in GRADIENT_NORMS if key in records[0])
     chosen = np.unique(np.linspace(0, len(records) - 1, LINES).round().astype(int))
     shown = [records[index] for index in chosen]
@@ -208,7 +193,7 @@ def _gradients(figure: Figure, axes: Axes, records: Sequence[Mapping[str, Any]])
         axes.plot(range(1, 1 + len(norms)), norms, color=colours(index), linewidth=1.2)
     axes.set(xlabel="time step t", ylabel=GRADIENT_NORMS[name], yscale="log")
     low, high = axes.get_ylim()
-    if high < 100 * low:  # with one power of ten in view, long labels between the powers push out the axis' name
+    if high < 100 * low:  # with one power of ten in view, long labels between the powers hide the name of the axis
         axes.set_ylim(0.99 * 10 ** math.floor(math.log10(low)), 1.01 * 10 ** math.ceil(math.log10(high)))
     axes.grid(True)
     if "step" not in shown[0]:
@@ -220,28 +205,23 @@ def _gradients(figure: Figure, axes: Axes, records: Sequence[Mapping[str, Any]])
     bar.ax.set_title("step", fontsize=7)
 
 
-def _saturation(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
+def _draw_gates(saturation: Axes, constants: Axes, records: Records) -> None:
+    steps = [record["step"] for record in records]
     for name, colour in zip("ifoj", SYSTEMS, strict=True):
         shares = [100 * _mean_of_seeds(record[f"saturated_{name}"], axes=0) for record in records]
-        axes.plot([record["step"] for record in records], shares, ".-", color=colour, label=name, markersize=3)
-    axes.set(xlabel="step", ylabel="saturated, % of activations")
-    top = max(1, axes.get_ylim()[1])  # less than 1 % is nothing to look into
-    axes.set_ylim(-0.04 * top, top)
-    axes.grid(True)
-    axes.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.2)
-
-
-def _time_constants(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
-    steps = [record["step"] for record in records]
+        saturation.plot(steps, shares, ".-", color=colour, label=name, markersize=3)
+    top = max(1, saturation.get_ylim()[1])  # 1 % or more
+    saturation.set(xlabel="step", ylabel="saturated, % of activations", ylim=(-0.04 * top, top))
     low, median, high = np.array([_mean_of_seeds(record["time_constants"], axes=1) for record in records]).T
-    axes.fill_between(steps, low, high, color=LIGHT_BLUE, alpha=0.5, linewidth=0, label="10 to 90 % of units")
-    axes.plot(steps, median, ".-", color=VERMILION, label="median", markersize=3)
-    axes.set(xlabel="step", ylabel="time constant, time steps")
-    axes.grid(True)
-    axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.2)
+    constants.fill_between(steps, low, high, color=LIGHT_BLUE, alpha=0.5, linewidth=0, label="10 to 90 % of units")
+    constants.plot(steps, median, ".-", color=VERMILION, label="median", markersize=3)
+    constants.set(xlabel="step", ylabel="time constant, time steps")
+    for axes in (saturation, constants):
+        axes.grid(True)
+        axes.legend(ncols=4, **KEY_ABOVE)
 
 
 def _mean_of_seeds(value: Any, axes: int) -> np.ndarray:
-    """The mean over an axis of seeds in front of a value's own axes, if there is one."""
-    value = np.asarray(value, float)  # null becomes NaN, which is not drawn
+    """The mean over seeds of a value with so many axes of its own; null becomes NaN, which is not drawn."""
+    value = np.asarray(value, float)
     return value.mean(axis=0) if value.ndim > axes else value

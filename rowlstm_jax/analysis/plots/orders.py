@@ -2,55 +2,53 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rowlstm_jax.analysis.plots.style import styled
+from rowlstm_jax.analysis.plots.style import add_canvas, picture
 
-DPI = 120
-SHARPNESS = 2  # the file has twice as many pixels in each direction
-WIDTH, TOP, BOTTOM = 900, 32, 36  # of the picture, in pixels, as are all lengths here, before the sharpness
+DPI, SHARPNESS = 120, 2  # the file has twice as many pixels in each direction
+# All lengths are in pixels, before the sharpness.
+WIDTH, TOP, BOTTOM = 900, 32, 36  # of the picture
 CARD_WIDTH, CARD_HEIGHT, CARD_GAP = 416, 148, 40  # two cards in a row
 SIDE, SEQUENCE_WIDTH = 112, 280  # of the two drawings in a card
 LINES, LINE_GAP = 7, 4  # a sequence of one feature is wrapped
 TIME = matplotlib.colormaps["turbo"]
 
 
-@styled
-def orders(path: Path, image: np.ndarray, indices: Mapping[str, np.ndarray]) -> None:
-    """Draw what each order makes of an image: where it reads at which time, and the sequence that comes out.
+@picture
+def orders(image: np.ndarray, indices: Mapping[str, np.ndarray]) -> Figure:
+    """Draw for each order when it reads each pixel of an image, and the sequence that results.
 
-    The colour of a pixel is the time step that reads it first, its darkness is its value. Where most
-    steps lead from one pixel to a neighbour, a line follows them. A sequence runs from left to right, its features from
-    top to bottom; one with a single feature is wrapped as a text is.
+    The colour of a pixel is the time step that reads it first, its darkness is its value. A line follows an order that
+    mostly steps from a pixel to its neighbour. A sequence runs from left to right, its features from top to bottom. A
+    sequence with one feature is wrapped like text.
 
     Args:
-      path: the PNG to write.
       image: uint8 [R, K].
       indices: by name, int [T, F]: the positions in the flattened image that each time step reads.
     """
-    card_rows = math.ceil(len(indices) / 2)
-    height = TOP + card_rows * CARD_HEIGHT + BOTTOM
-    figure = Figure(figsize=(WIDTH / DPI, height / DPI))
-    axes = figure.add_axes((0, 0, 1, 1))  # one, in pixels, for all the cards
+    height = TOP + math.ceil(len(indices) / 2) * CARD_HEIGHT + BOTTOM
+    figure = Figure(figsize=(WIDTH / DPI, height / DPI), dpi=SHARPNESS * DPI)
+    axes = add_canvas(figure, WIDTH, height)
     for number, (name, index) in enumerate(indices.items()):
         left, top = 14 + (number % 2) * (CARD_WIDTH + CARD_GAP), TOP + (number // 2) * CARD_HEIGHT
         if number < 2:
             axes.text(left + SIDE / 2, 14, "reading time", ha="center", va="center", color="0.35")
             middle = left + CARD_WIDTH - SEQUENCE_WIDTH / 2
             axes.text(middle, 14, "sequence, from first to last time step", ha="center", va="center", color="0.35")
-        _card(axes, left, top, name, image, index)
-    _time_scale(axes, height - 26)
-    axes.set(xlim=(0, WIDTH), ylim=(height, 0), aspect="auto")
-    axes.set_axis_off()
-    figure.savefig(path, dpi=SHARPNESS * DPI)
+        _draw_card(axes, left, top, name, image, index)
+    left, right, top = WIDTH / 2 - 90, WIDTH / 2 + 150, height - 26  # of the key to the colours
+    _draw(axes, (left, right, top + 12, top), np.zeros((1, 240)), np.linspace(0, 1, 240)[None])
+    axes.text(left - 8, top + 6, "first time step", ha="right", va="center")
+    axes.text(right + 8, top + 6, "last", va="center")
+    return figure
 
 
-def _card(axes: Axes, left: float, top: float, name: str, image: np.ndarray, index: np.ndarray) -> None:
+def _draw_card(axes: Axes, left: float, top: float, name: str, image: np.ndarray, index: np.ndarray) -> None:
     """Draw one order: its name and size above the image and the sequence."""
     steps, features = index.shape
     axes.text(left, top + 10, name, va="center", weight="bold")
@@ -58,7 +56,7 @@ def _card(axes: Axes, left: float, top: float, name: str, image: np.ndarray, ind
     axes.text(left + CARD_WIDTH, top + 10, size, va="center", ha="right", color="0.35")
     top += 22
     _draw(axes, (left, left + SIDE, top + SIDE, top), image, first_time(index, image.shape))
-    if features == 1:  # the path, where it is one
+    if features == 1:
         row, column = np.divmod(index[:, 0], image.shape[1])
         x, y = left + (column + 0.5) * SIDE / image.shape[1], top + (row + 0.5) * SIDE / image.shape[0]
         jump = np.hypot(np.diff(row), np.diff(column)) > 1
@@ -75,21 +73,13 @@ def _card(axes: Axes, left: float, top: float, name: str, image: np.ndarray, ind
 
 
 def _draw(axes: Axes, extent: tuple[float, float, float, float], values: np.ndarray, time: np.ndarray) -> None:
-    """Draw values from 0 (the pale colour of their time) to 255 (black); what has no time stays white."""
+    """Draw values from 0 (the pale colour of their time) to 255 (black); a value without a time is white."""
     colours = np.where(np.isnan(time)[..., None], 1.0, 0.5 * TIME(0.08 + 0.8 * np.nan_to_num(time))[..., :3] + 0.5)
-    axes.imshow(colours * (1 - values[..., None] / 255), extent=extent, interpolation="nearest")
-
-
-def _time_scale(axes: Axes, top: float) -> None:
-    """Draw what the colours mean, in the middle of the bottom."""
-    left, right = WIDTH / 2 - 90, WIDTH / 2 + 150  # the label on the left is the longer one
-    _draw(axes, (left, right, top + 12, top), np.zeros((1, 240)), np.linspace(0, 1, 240)[None])
-    axes.text(left - 8, top + 6, "first time step", ha="right", va="center")
-    axes.text(right + 8, top + 6, "last", va="center")
+    axes.imshow(colours * (1 - values[..., None] / 255), extent=extent, interpolation="nearest", aspect="auto")
 
 
 def first_time(index: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return when each pixel is read first: float [R, K], 0 at the first step, 1 at the last, NaN for never.
+    """When each pixel is read first, float [R, K]: 0 at the first step, 1 at the last, NaN for never.
 
     Args:
       index: int [T, F].
@@ -102,14 +92,14 @@ def first_time(index: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def lay_out(image: np.ndarray, index: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the lines of a drawn sequence: the values, and the time of each from 0 to 1, NaN after the last.
+    """The lines of a drawn sequence: the values, and the time of each from 0 to 1, NaN after the last.
 
     Args:
       image: [R, K].
       index: int [T, F].
 
     Returns:
-      Pairs of arrays: one pair [F, T], or with a single feature seven pairs [1, T / 7 rounded up].
+      One pair of arrays [F, T]; with a single feature, seven pairs [1, T / 7 rounded up].
     """
     time = np.broadcast_to(np.linspace(0, 1, len(index))[:, None], index.shape)
     values = image.ravel()[index]
