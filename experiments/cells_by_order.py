@@ -3,9 +3,9 @@
     python -m experiments.cells_by_order
     python -m experiments.cells_by_order --cells lstm gru --orders rows columns snake --num-seeds 5
 
-Each pair is a run of its own in `<run-dir>/<cell>-<order>/`, all with the same short training: Adam at one step size
-and a clipped gradient. That favours the cells that like this step size; it is a first look, not a verdict. With
-`--resume --run-dir` the pairs that are finished stay as they are and the others go on.
+Each pair is a run in `<run-dir>/<cell>-<order>/`. All have the same short training: Adam at one step size, with a
+clipped gradient. It is a first look only, because some cells need another step size. With `--resume --run-dir`,
+finished pairs stay as they are and the others continue.
 
 Expected, on rows: 97 to 98 % with the gated cells and LEM, 92.9 % with Elman's, 83 % with coRNN, 71 % with Jordan's and
 69 % with an echo state network (seeds 0-3); 21 minutes for all on two cores of an AMD EPYC with AVX-512.
@@ -52,7 +52,7 @@ class Config(RunConfig):
             for name in self.cells:
                 cells.make(name, self.hidden, self.recurrence)
         if not self.cells:
-            raise UserError("--cells names nothing; name one cell or more.")
+            raise UserError("--cells names no cell; name one or more.")
         if len(set(self.cells)) < len(self.cells) or len(set(self.orders)) < len(self.orders):
             raise UserError("--cells or --orders names something twice; name each once.")
         if self.distributed:

@@ -2,9 +2,9 @@
 
     python -m experiments.compare runs/mnist_rows/latest runs/other/latest
 
-Both runs must follow one protocol; `--differ-in order` after the two folders lets them differ there, which is then
-what is compared. It prints the tests, what each of them speaks of, and draws the seeds and the examples on which the
-runs disagree. A few seconds, no training.
+Both runs must follow the same protocol. `--differ-in order`, after the two folders, lets them differ in the order. It
+prints the tests and what each test says, and draws the seeds and the examples on which the runs disagree. A few
+seconds, no training.
 """
 
 import dataclasses

@@ -2,10 +2,9 @@
 
     python -m experiments.insight runs/mnist_rows/latest
 
-It draws into the run's folder `plots/`, from validation images: the class probabilities after each row; how many rows
-the images need until the final class stays above 99 %; the gates of an LSTM while it reads the first image; how far the
-gradient reaches back. It says what the model does not offer. For several seeds, it draws the first. No training; half a
-minute. For a model that config.json does not describe, call `draw` with the model and `open_run(path).params(model)`.
+It draws into the run's folder `plots/`, from validation images: the class probabilities after each row; the rows that
+are needed until the final class stays above 99 %; the gates of an LSTM while it reads the first image; how far the
+gradient reaches back. It says what the model does not offer. For several seeds, it draws the first.
 """
 
 import contextlib
@@ -38,7 +37,10 @@ def main(config: Config) -> None:
     order, dataset, held_out = (run.protocol["fields"].get(k) for k in ("order", "dataset", "validation_examples"))
     if order != "rows" or not (isinstance(dataset, str) and isinstance(held_out, int) and held_out > 0):
         raise UserError(f"{config.run} is no run that reads rows and holds out validation images; name one that does.")
-    model = run.model()
+    try:
+        model = run.model()
+    except UserError as error:
+        raise UserError(f"{error} experiments.insight.draw then makes the pictures.") from error
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), run.params(model))
     folder = run.directory / "plots"
     with contextlib.suppress(OSError):
@@ -58,22 +60,20 @@ def draw(folder: Path, model: nn.Module, params: Any, examples: Examples, names:
         read = jax.jit(lambda images: diagnostics.probabilities_over_time(model, params, scale(images)))
         probabilities = np.concatenate([read(images[n : n + 500]) for n in range(0, len(images), 500)])
         needed, rows = np.asarray(diagnostics.rows_needed(jnp.asarray(probabilities))), images.shape[1]
-        picture = folder / "probabilities_over_rows.png"
-        plots.probabilities_over_rows(picture, images[:8], probabilities[:8], names, needed[:8])
-        plots.rows_needed(picture.with_stem("rows_needed"), needed, labels, names, rows)
+        of_first = images[:8], probabilities[:8], names, needed[:8]
+        plots.probabilities_over_rows(folder / "probabilities_over_rows.png", *of_first)
+        plots.rows_needed(folder / "rows_needed.png", needed, labels, names, rows)
         groups = {"all": needed} | {name: needed[labels == n] for n, name in enumerate(names) if (labels == n).any()}
         table = [(name, f"{np.median(of):g}", f"{np.mean(of > rows):.1%}") for name, of in groups.items()]
         console.show_table("Rows until above 99 %", ("class", "median", "never"), table)
     if "gates" not in missing:
         layers = diagnostics.gates_over_time(model, params, scale(jnp.asarray(images[:1])))
         for layer, gates in layers.items():
-            name = "gates_over_time" if len(layers) == 1 else f"gates_over_time_{layer}"
-            of_one = {gate: np.asarray(values[:, 0], np.float32) for gate, values in gates.items()}
-            plots.gates_over_time(folder / f"{name}.png", images[0], of_one)
+            picture = folder / ("gates_over_time.png" if len(layers) == 1 else f"gates_over_time_{layer}.png")
+            plots.gates_over_time(picture, images[0], {k: np.asarray(v[:, 0], np.float32) for k, v in gates.items()})
     batch = scale(jnp.asarray(images[:500])), jnp.asarray(labels[:500])
     measured = jax.jit(lambda params: diagnostics.gradient_diagnostics(model, params, *batch))(params)
-    norms = {name: np.asarray(value) for name, value in measured.items() if "/gradient_norm" in name}
-    plots.memory(folder / "gradients_over_rows.png", [norms])
+    plots.memory(folder / "gradients_over_rows.png", [{k: v for k, v in measured.items() if "/gradient_norm" in k}])
 
 
 if __name__ == "__main__":

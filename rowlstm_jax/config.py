@@ -35,10 +35,9 @@ class Flags:
     """The flags of a script. Making them raises a UserError if a value is outside its range or a path can't be used."""
 
     def __post_init__(self):
-        for spec in dataclasses.fields(self):  # in Python, a path may be given as text
-            if isinstance(text := getattr(self, spec.name), str) and spec.type in (Path, Path | None):
-                object.__setattr__(self, spec.name, Path(text))
-        for name, value in vars(self).items():
+        for name, kind in ((spec.name, spec.type) for spec in dataclasses.fields(self)):
+            if isinstance(value := getattr(self, name), str) and kind in (Path, Path | None):
+                object.__setattr__(self, name, value := Path(value))  # in Python, a path may be given as text
             for path in value if isinstance(value, tuple) else [value]:
                 if isinstance(path, Path):
                     _check_path(flag(name), path, is_folder=name in FOLDERS)
@@ -237,8 +236,7 @@ def require_writable(name: str, path: Path, suffix: str = "") -> None:
     """Raise a UserError if a file can't be written or its name does not end with `suffix`."""
     file = absolute(path)
     if file.is_dir() or not os.access(file.parent, os.W_OK) or not file.name.endswith(suffix):
-        kind = f"a {suffix}" if suffix else "a file"
-        raise UserError(f"{name} is {path}; it must name {kind} in a folder that can be written to.")
+        raise UserError(f"{name} is {path}; it must name a {suffix or 'file'} in a folder that can be written to.")
 
 
 def to_json(config: RunConfig) -> dict[str, Any]:

@@ -23,23 +23,14 @@ from rowlstm_jax.tasks import protocol_digest
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Two runs and the tests of their difference, which is the second run minus the first.
-
-    Attributes:
-      first: a run.
-      second: another.
-      differing: the fields of the protocol in which they differ.
-      over_seeds: None unless both runs have two seeds or more.
-      over_examples: of their mean accuracies.
-      pairs: McNemar's test of the first seeds of both, of the second seeds of both, and so on.
-    """
+    """Two runs and the tests of their difference, which is the second run minus the first."""
 
     first: Result
     second: Result
-    differing: list[str]
-    over_seeds: OverSeeds | None
-    over_examples: OverExamples
-    pairs: list[McNemar]
+    differing: list[str]  # fields of the protocol
+    over_seeds: OverSeeds | None  # None unless both runs have two seeds or more
+    over_examples: OverExamples  # of the mean accuracies
+    pairs: list[McNemar]  # the first seeds of both runs, the second seeds of both, and so on
 
     def show(self) -> None:
         """Print the runs, the tests, and what each test says."""

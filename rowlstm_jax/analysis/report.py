@@ -48,11 +48,11 @@ def finish(run: Run, fitted: Fitted, data: Splits, folder: RunFolder, reference:
 
     Raises:
       UserError: the folder can't be written to.
-      NonFiniteError: the weights are not finite; the test set stays sealed.
+      NonFiniteError: the weights are not finite, and the test set stays sealed; or the test loss is not finite.
     """
     weights = fetch(fitted.params)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights)):
-        raise NonFiniteError(f"The weights of the run in {folder.path} are not finite, so they are not tested.")
+        raise NonFiniteError(f"The last weights of the run in {folder.path} are not finite; nothing is tested.")
     if not fitted.steps_taken and (summary := from_first_process(folder.summary)):
         tqdm.write(f"The run was finished, and its test set is not opened again. Run folder: {folder.path}")
         return summary
@@ -68,10 +68,10 @@ def _finish(run: Run, fitted: Fitted, data: Splits, folder: RunFolder, weights: 
         # Python waits for the evaluation, long enough to load matplotlib. If that fails, `_draw_all` says so.
         background.submit(lambda: importlib.import_module("rowlstm_jax.analysis.plots").load())
         test = fitted.evaluate(examples)
-    summary = _summary(run, fitted, data, folder, examples, test)
     predictions = test.logits.argmax(axis=-1).astype(np.uint8)
     write_arrays(folder.path / "test.npz", {"predictions": predictions, "labels": examples.labels})
     write_arrays(folder.path / "weights.npz", flatten_dict(weights, sep="/"))
+    summary = _summary(run, fitted, data, folder, examples, test)
     write_json(folder.path / "summary.json", summary)
     _show(run, summary, test, reference)
     with folder.clock.phase("plots"):
@@ -147,6 +147,8 @@ def _summary(
     run: Run, fitted: Fitted, data: Splits, folder: RunFolder, examples: Examples, test: Evaluation
 ) -> dict[str, Any]:
     """The content of summary.json."""
+    if not np.isfinite(test.loss).all():
+        raise NonFiniteError(f"The test loss is not finite; weights.npz and test.npz are in {folder.path}.")
     seconds, validation = folder.clock.seconds, fitted.validation
     trained = seconds.get("train", 0.0)
     first = (test.logits.argmax(axis=-1) == examples.labels[None])[:, :FIRST].mean(axis=-1)

@@ -25,31 +25,18 @@ AGAIN = "run the experiment again"
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The test results of a finished run.
+    """The test results of a finished run."""
 
-    Attributes:
-      directory: its folder, links resolved.
-      experiment: its name.
-      seeds: [S].
-      num_params: of the network of one seed.
-      steps: of training.
-      openings: how often the test set was opened.
-      protocol: {"name", "sha256", "fields"}.
-      data: {"name", "version", "sha256"}.
-      labels: int [N], of the test examples.
-      correct: bool [S, N], whether the network of each seed classifies each example correctly.
-    """
-
-    directory: Path
+    directory: Path  # links resolved
     experiment: str
-    seeds: list[int]
-    num_params: int
+    seeds: list[int]  # [S]
+    num_params: int  # of the network of one seed
     steps: int
-    openings: int
-    protocol: dict[str, Any]
-    data: dict[str, Any]
-    labels: np.ndarray
-    correct: np.ndarray
+    openings: int  # how often the test set was opened
+    protocol: dict[str, Any]  # name, sha256 and fields
+    data: dict[str, Any]  # name, version and sha256
+    labels: np.ndarray  # int [N], of the test examples
+    correct: np.ndarray  # bool [S, N], whether the network of each seed classifies each example correctly
 
     @property
     def accuracies(self) -> list[float]:
@@ -102,12 +89,11 @@ class Result:
 
     def _inputs(self) -> jax.Array:
         """Sequences [1, T, F] as the run reads them, zeros."""
+        order: Any = self.protocol["fields"].get("order")
         try:
-            return jnp.zeros((1, *order_index(self.protocol["fields"].get("order"), *IMAGE_SHAPE).shape))
+            return jnp.zeros((1, *order_index(order, *IMAGE_SHAPE).shape))
         except (TypeError, ValueError) as error:
-            raise UserError(
-                f"{self.directory} reads in an order that is not in ORDERS ({str(error).rstrip('.')}); add it first."
-            ) from error
+            raise UserError(f"{self.directory} reads in the order {order!r}; add it to ORDERS first.") from error
 
 
 def open_run(path: Path | str) -> Result:

@@ -1,13 +1,12 @@
-"""Checkpoints of a run, each beside a manifest that it is held against. The only import of Orbax."""
+"""Checkpoints of a run, each verified by the manifest beside it. The only import of Orbax."""
 
 import contextlib
-import dataclasses
 import functools
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,32 +19,24 @@ from rowlstm_jax.errors import UserError
 from rowlstm_jax.parallel import fetch, from_first_process, is_first_process, largest_of_all
 from rowlstm_jax.runs import console
 from rowlstm_jax.runs.files import SAVED, require_room
-from rowlstm_jax.runs.manifest import DamagedError, Leaf, Manifest, named, read, steps
+from rowlstm_jax.runs.manifest import DamagedError, Leaf, Manifest, differences, named, read, steps
 
 KEPT = 2  # checkpoints
 ITEM = "state"  # the folder of a checkpoint that holds its arrays
 
 
 class Checkpoints:
-    """Saves checkpoints into a folder, asynchronously; a context manager, which waits for the last save.
+    """Saves checkpoints into a folder in the background; a context manager, which waits for the last save.
 
-    The two latest are kept: the second latest is what remains if the latest turns out to be damaged. A killed process
-    leaves a temporary folder, which the next one removes.
+    It keeps the two latest, in case the latest is damaged. Orbax writes each into a temporary folder; the next start
+    removes what a killed process left.
     """
 
     def __init__(self, directory: Path, about: Mapping[str, Any]):
-        """Open the folder.
-
-        Args:
-          directory: is made if need be.
-          about: what `Manifest.about` shall be.
-
-        Raises:
-          UserError: it can't be made, or opened.
-        """
-        for logger in ("absl", "concurrent.futures"):  # the tracebacks of errors that Orbax raises too
+        """Open the folder, or make it; `about` is part of every `Manifest.about`. Raises a UserError if it can't."""
+        for logger in ("absl", "concurrent.futures"):  # they print tracebacks of errors that Orbax raises too
             logging.getLogger(logger).setLevel(logging.CRITICAL)
-        self._directory, self._about, self._manifest, self._step = directory, about, None, None
+        self._directory, self._about, self._manifest = directory, about, None
         options = ocp.CheckpointManagerOptions(
             preservation_policy=LatestN(n=KEPT),
             cleanup_tmp_directories=True,
@@ -81,24 +72,24 @@ class Checkpoints:
         """Copy the tree to the host and write it in the background; the caller may donate its buffers at once.
 
         Args:
-          step: not below the latest step; of that one, nothing more is saved.
-          tree: arrays, typed PRNG keys among them.
-          about: what else the manifest shall say.
+          step: nothing happens if it is the latest step.
+          tree: arrays and typed PRNG keys.
+          about: more entries for `Manifest.about`.
 
         Raises:
-          UserError: the checkpoint before this one could not be written, or this one can't be.
+          UserError: this checkpoint, or the one before it, can't be written.
           RuntimeError: there is a later one.
         """
         if step == self.latest_step:
             return
         self.wait()
-        # Of arrays on several devices Orbax would let each device save a slice, and compile all these slices.
+        # From several devices Orbax would save slices, and compile a program for each.
         arrays = {name: np.array(array) for name, array in fetch(named(tree)).items()}
         leaves = {name: Leaf.of(array) for name, array in arrays.items()}
-        self._step, self._manifest = step, Manifest(step, leaves, {**self._about, **about})
+        self._manifest = Manifest(step, leaves, {**self._about, **about})
         args = ocp.args.Composite(**{ITEM: ocp.args.StandardSave(unflatten_dict(arrays, sep="/"))})
         with self._failing_clearly():
-            # Asked first, for where it is not there, Orbax and TensorStore fail loudly.
+            # On a full disk Orbax and TensorStore fail with long messages, so ask first.
             size = sum(array.nbytes for array in arrays.values())
             from_first_process(lambda: require_room(self._directory, size))
             saved = self._manager.save(step, args=args)
@@ -106,21 +97,17 @@ class Checkpoints:
             raise RuntimeError(f"{self._directory} holds a later step than {step}")
 
     def wait(self) -> None:
-        """Wait for the save under way.
-
-        Raises:
-          UserError: it failed.
-        """
+        """Wait for the save under way. Raises a UserError if it failed."""
         with self._failing_clearly():
             self._manager.wait_until_finished()
         if self._manifest is not None and is_first_process():
-            with contextlib.suppress(OSError):  # it only makes a later refusal possible
+            with contextlib.suppress(OSError):  # a later start that finds no checkpoint looks for this file
                 (self._directory.parent / SAVED).touch()
 
     def _write_manifest(self) -> None:
         """Called by Orbax once the files are written, while the folder still has its temporary name."""
         if self._manifest is not None and is_first_process():
-            (folder,) = self._directory.glob(f"{self._step}.*tmp*")
+            (folder,) = self._directory.glob(f"{self._manifest.step}.*tmp*")
             self._manifest.write(folder, ITEM)
 
     @contextlib.contextmanager
@@ -128,16 +115,15 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError) as error:  # TensorStore's errors of the file system are ValueErrors
-            step = f" of step {self._step}" if self._step is not None else "s"
+            step = f" of step {self._manifest.step}" if self._manifest is not None else "s"
             raise UserError(
                 f"The checkpoint{step} can't be saved in {self._directory} ({_first_line(error)}); what was saved "
                 "before is untouched: put that right, and continue with --resume."
             ) from error
 
 
-@dataclasses.dataclass(frozen=True)
-class Restored:
-    """What was restored: of which step, the arrays, and what their `Manifest.about` tells."""
+class Restored(NamedTuple):
+    """A restored checkpoint: its step, its arrays, and its `Manifest.about`."""
 
     step: int
     tree: Any
@@ -147,20 +133,20 @@ class Restored:
 def restore(directory: Path, choose: Callable[[Manifest], Any], *, set_aside: bool = True) -> Restored | None:
     """Read the newest good checkpoint of a folder, whatever devices it was saved from.
 
-    Those that are damaged are passed over with a warning and renamed; nothing is deleted.
+    Damaged checkpoints are skipped with a warning and renamed; nothing is deleted.
 
     Args:
       directory: of checkpoints.
-      choose: is given the manifest, and says what to read: a tree of arrays or `jax.ShapeDtypeStruct`, whose shardings
-        say where the arrays shall lie. All of it must have been saved, with its shapes and dtypes. A checkpoint that is
-        none for the caller it refuses by a UserError.
+      choose: gets the manifest and returns what to read: a tree of arrays or `jax.ShapeDtypeStruct` with shardings, all
+        of it saved with the same shapes and dtypes. It may raise a UserError to refuse the checkpoint.
       set_aside: whether damaged checkpoints are renamed.
 
     Returns:
-      The checkpoint, its arrays bit for bit as they were saved; None if the folder holds none.
+      The checkpoint with every bit as it was saved; None if the folder has none.
 
     Raises:
-      UserError: all checkpoints are damaged, one is of a newer version, or `choose` refused.
+      UserError: all checkpoints are damaged, one is of a newer version, or `choose` raised it.
+      ValueError: `choose` returned arrays that were not saved, or have other shapes or dtypes.
     """
     damaged: dict[int, DamagedError] = {}
     good: dict[int, Manifest] = {}
@@ -177,7 +163,7 @@ def restore(directory: Path, choose: Callable[[Manifest], Any], *, set_aside: bo
             continue
         for bad in sorted(damaged, reverse=True):
             if sum(other > bad for other in good if other not in damaged) >= KEPT:
-                continue  # a kill came while Orbax deleted it, which it will do again
+                continue  # a kill came while Orbax deleted it; Orbax will delete it again
             rename = functools.partial(_set_aside, directory / str(bad))
             moved = f" and is now {from_first_process(rename)}" if set_aside else ""
             console.warn(
@@ -193,16 +179,8 @@ def restore(directory: Path, choose: Callable[[Manifest], Any], *, set_aside: bo
     return None
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def _like(leaf: Any, bits: jax.Array) -> jax.Array:
-    return jax.random.wrap_key_data(bits) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else bits
-
-
 def _examine(folder: Path) -> Manifest:
-    """`manifest.read` by the first process, for all."""
+    """Read and verify a manifest in the first process, for all processes."""
 
     def examine() -> dict[str, Any]:
         try:
@@ -218,19 +196,22 @@ def _examine(folder: Path) -> Manifest:
 
 
 def _read(folder: Path, manifest: Manifest, like: Any) -> Any:
-    """The arrays of a checkpoint whose manifest names them all, held against their SHA-256."""
+    """The arrays of a checkpoint in a tree like this one, each verified by its SHA-256."""
+    wanted = named(like)
+    if table := differences({name: leaf for name, leaf in manifest.leaves.items() if name in wanted}, wanted):
+        raise ValueError(f"choose returned arrays that {folder} does not have:\n{table}")
     arrays, failure = {}, None
     try:
-        arrays = _load(folder / ITEM, named(like))
+        arrays = _load(folder / ITEM, wanted)
     except (KeyError, OSError, TypeError, ValueError) as error:
         failure = error
-    if largest_of_all(failure is not None):  # or one process would wait in vain for the other in what follows
+    if largest_of_all(failure is not None):  # or the other processes would wait in `fetch` for this one
         reason = _first_line(failure) if failure else "by another process"
         raise DamagedError(folder / ITEM, f"can't be read ({reason})") from failure
     for name, array in fetch(arrays).items():
         if Leaf.of(array) != manifest.leaves[name]:
             raise DamagedError(folder / ITEM, f"{name} does not have the bytes that were saved")
-    leaves = map(_like, jax.tree.leaves(like), (arrays[name] for name in named(like)))
+    leaves = map(_like, jax.tree.leaves(like), (arrays[name] for name in wanted))
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
@@ -244,7 +225,15 @@ def _load(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     return arrays
 
 
+def _like(leaf: Any, bits: jax.Array) -> jax.Array:
+    return jax.random.wrap_key_data(bits) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else bits
+
+
 def _set_aside(folder: Path) -> str:
-    """Rename a damaged checkpoint, so that a good one can have its place; the new name."""
+    """Rename a damaged checkpoint, so that a good one of its step can be saved; the new name."""
     aside = next(path for n in itertools.count(1) if not (path := Path(f"{folder}.damaged-{n}")).exists())
     return folder.rename(aside).name
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -6,7 +6,7 @@ import enum
 import functools
 import hashlib
 import inspect
-import operator
+import itertools
 import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -24,10 +24,11 @@ from rowlstm_jax.runs.source import code_text, definition, globals_read, is_libr
 
 PLAIN = (bool, int, float, str, type(None))
 WITHOUT_PARTS = (np.dtype, complex, bytes, bytearray, types.ModuleType, jax.tree_util.PyTreeDef)
+LISTED = (functools.partial, list, tuple, Mapping, types.FunctionType)
 BY_FLAX = {"parent", "name", "scope", "_state", "_parent_ref", "_compact_name_scope_methods", "_id"}
 BY_OTHERS = {"_fun", "_jit_info", "_abc_impl"}  # by JAX and Python
 NAMESPACES = (nn.initializers, nn, optax, jnp)  # where the name of a library's function is looked up, in this order
-MOST, DEEPEST = 10_000, 100  # values whose parts are listed, and levels of parts within parts
+MOST, DEEPEST = 10_000, 100  # values whose parts are read, and levels of parts within parts
 
 
 def describe(value: Any, name: str) -> dict[str, str]:
@@ -55,21 +56,22 @@ def walk(value: Any, name: str) -> Iterator[tuple[str, Any, str, bool]]:
       The dotted name of a part; the part; its text; whether text and parts tell it apart from any other.
     """
     seen: dict[int, tuple[str, Any]] = {}  # by id; it keeps the values alive, so that no id is used twice
+    numbers = itertools.count()
 
     def visit(value: Any, name: str, around: frozenset[int], once: bool) -> Iterator[tuple[str, Any, str, bool]]:
         text = text_of(value)
         if once and id(value) in seen:
             yield name, value, f"{text}, as {seen[id(value)][0]}", True
             return
-        in_bounds = len(seen) < MOST and len(around) < DEEPEST
-        parts = parts_of(value) if in_bounds or isinstance(value, PLAIN) else None
-        if parts:
+        in_bounds = isinstance(value, PLAIN) or (next(numbers) < MOST and len(around) < DEEPEST)
+        if parts := parts_of(value) if in_bounds else None:
             seen.setdefault(id(value), (name, value))
         yield name, value, text, parts is not None
         around |= {id(value)}
+        # Elements and closures are listed wherever they occur, as in version 0.1.0; all other parts only once.
+        is_listed = not isinstance(value, type) and (isinstance(value, LISTED) or dataclasses.is_dataclass(value))
         for part, inner in (parts or {}).items():
-            # Elements and closures are listed wherever they occur, as in version 0.1.0; all other parts only once.
-            once = part.startswith("__") or not _is_container(value)
+            once = part.startswith("__") or not is_listed
             if once or id(inner) not in around:
                 yield from visit(inner, f"{name}.{part}", around, once)
 
@@ -89,7 +91,7 @@ def text_of(value: Any) -> str:
         return f"{kind}({value.name if isinstance(value, enum.Enum) else value.__name__})"
     if (array := read_array(value)) is not None:
         leaf, weak = Leaf.of(array), ", weak" * bool(getattr(value, "weak_type", False))
-        said = "" if array.dtype.hasobject else f"{leaf.sha256 if array.ndim else array[()]}, "
+        said = "" if array.dtype.hasobject else f"{leaf.sha256 if array.ndim else array[()]!s}, "
         return f"{kind}({said}{leaf}{weak})"
     name = getattr(value, "__qualname__", None)
     return name if isinstance(name, str) else kind
@@ -99,8 +101,7 @@ def parts_of(value: Any) -> dict[str, Any] | None:
     """The parts of a value by name; None if they can't be read.
 
     An object has fields, elements and attributes; a function its closure and, if a user wrote it, defaults, code, and
-    the globals that it reads; a user's class its body. What a library defines has no parts: its name and the library's
-    version identify it. Names with underscores (`__self__`, `__globals__.rate`) are Python's own.
+    the globals that it reads; a user's class its body. What a library defines is identified by its name and version.
     """
     if type(value) in PLAIN or isinstance(value, WITHOUT_PARTS):
         return {"__class__": str} if type(value) is str and is_number(value) else {}
@@ -135,16 +136,11 @@ def read_array(value: Any) -> np.ndarray | None:
         return None
 
 
-def _is_container(value: Any) -> bool:
-    kinds = (functools.partial, list, tuple, Mapping, types.FunctionType)
-    return isinstance(value, kinds) or (dataclasses.is_dataclass(value) and not isinstance(value, type))
-
-
 def _elements(value: Any) -> dict[str, Any] | None:
     """The parts of an object that are not attributes; None if they can't be read."""
     if hasattr(type(value), "__array__"):
         array = read_array(value)
-        return array if array is None else _numbered(array.flat) if array.dtype.hasobject else {}
+        return None if array is None else _numbered(array.flat) if array.dtype.hasobject else {}
     if isinstance(value, PLAIN):
         return {}
     if dataclasses.is_dataclass(value):
@@ -173,18 +169,16 @@ def _pickled(value: Any) -> dict[str, Any] | None:
         reduced: Any = copyreg.dispatch_table.get(type(value), lambda value: value.__reduce_ex__(2))(value)
     except Exception:
         return {} if has_attributes else None
-    if isinstance(reduced, str):
-        return {"__reduce__": reduced}
-    _, arguments, *saved = reduced  # saved: the attributes, then iterators of items
+    _, arguments, *saved = (None, (reduced,)) if isinstance(reduced, str) else reduced
     arguments = tuple(argument for argument in arguments if argument is not type(value)) or None
-    found = enumerate([arguments, *(saved[1:] if has_attributes else saved)])
-    return {f"__reduce__.{n}": list(p) if isinstance(p, Iterator) else p for n, p in found if p is not None}
+    parts = enumerate([arguments, *saved[has_attributes:]])  # saved: the attributes, and iterators of items
+    return {f"__reduce__.{n}": [*part] if isinstance(part, Iterator) else part for n, part in parts if part is not None}
 
 
 def _attributes(value: Any) -> dict[str, Any]:
     if isinstance(value, jax.Array) or is_of_python(type(value).__module__):
         return {}
-    state = object.__getstate__(value)  # its __dict__, or (its __dict__, what it keeps in __slots__)
+    state: Any = object.__getstate__(value)  # its __dict__, or (its __dict__, what it keeps in __slots__)
     both = [part for part in (state if isinstance(state, tuple) else (state,)) if part]
     return {str(n): inner for part in both for n, inner in part.items() if not _is_left_out(n, type(value))}
 
@@ -196,12 +190,13 @@ def _of_function(function: types.FunctionType) -> dict[str, Any]:
     if users or "<locals>" in code.co_qualname:
         last = code.co_varnames[code.co_argcount - len(function.__defaults__ or ()) : code.co_argcount]
         defaults = dict(zip(last, function.__defaults__ or (), strict=True)) | (function.__kwdefaults__ or {})
-        parts |= _under("__defaults__", {name: value for name, value in defaults.items() if value is not None})
-        parts |= _under("__dict__", {name: value for name, value in attributes.items() if not _is_left_out(name)})
+        parts |= {f"__defaults__.{name}": value for name, value in defaults.items() if value is not None}
+        parts |= {f"__dict__.{name}": value for name, value in attributes.items() if not _is_left_out(name)}
         parts |= {"__wrapped__": attributes["__wrapped__"]} if "__wrapped__" in attributes else {}
-    if users:
-        return parts | {"__code__": code_text(code)} | _under("__globals__", globals_read(function))
-    return parts | _module(function)
+    if not users:
+        return parts | _module(function)
+    read = {f"__globals__.{name}": value for name, value in globals_read(function).items()}
+    return parts | {"__code__": code_text(code)} | read
 
 
 def _of_class(kind: type) -> dict[str, Any]:
@@ -209,18 +204,17 @@ def _of_class(kind: type) -> dict[str, Any]:
     if not bases:
         is_dtype = issubclass(kind, np.generic) or isinstance(getattr(kind, "dtype", None), np.dtype)
         return {} if is_dtype else _module(kind)
-    written = {name: part for base in bases for name, part in members(base).items() if _is_written(name, part, base)}
-    return _under("__dict__", written)
+    body = [(name, part, base) for base in bases for name, part in members(base).items()]
+    return {f"__dict__.{name}": part for name, part, base in body if _is_written(name, part, base)}
 
 
 def _is_written(name: str, member: Any, kind: type) -> bool:
     """Whether a member stands in the source of a class; Python, dataclasses and Flax add others."""
     if not isinstance(member, types.FunctionType):
-        is_slot = isinstance(member, types.MemberDescriptorType | types.GetSetDescriptorType)
-        return not (is_slot or _is_left_out(name, kind))
+        return not (isinstance(member, types.MemberDescriptorType) or _is_left_out(name, kind))
     inner = inspect.unwrap(member)  # Flax wraps all methods
-    is_generated = inner.__code__.co_qualname.startswith("__create_fn__")
-    return not is_generated and (is_users(inner) or "<locals>" in member.__code__.co_qualname)
+    is_written = is_users(inner) or (not is_users(kind) and "<locals>" in member.__code__.co_qualname)
+    return is_written and not str(definition(inner)[1]).startswith("__create_fn__")
 
 
 def _is_left_out(name: object, kind: type = object) -> bool:
@@ -237,25 +231,17 @@ def _is_identified(value: Any) -> bool:
     module, name = definition(value)
     if not (isinstance(name, str) and is_library(module)):
         return False
-    try:
-        found = operator.attrgetter(name)(sys.modules[module])
-    except (AttributeError, KeyError):
-        found = None
+    found = functools.reduce(lambda found, part: getattr(found, part, None), name.split("."), sys.modules.get(module))
     return found is value or (isinstance(value, type) and is_of_python(module))
 
 
 def _module(value: Any) -> dict[str, Any]:
     """The module of what a library defines, unless it is the first that defines its name in one of `NAMESPACES`."""
-    module, name = definition(value)
-    name = name.partition(".")[0]
-    first = next((vars(place)[name].__module__ for place in NAMESPACES if name in vars(place)), None)
+    module, name = definition(value)[0], definition(value)[1].partition(".")[0]
+    first = next((definition(vars(place)[name])[0] for place in NAMESPACES if name in vars(place)), None)
     is_clear = is_of_python(module) or module == first or module.partition(".")[0] == "rowlstm_jax"
     return {} if is_clear else {"__module__": module}
 
 
 def _numbered(values: Iterable[Any]) -> dict[str, Any]:
     return {str(number): value for number, value in enumerate(values)}
-
-
-def _under(name: str, parts: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{name}.{part}": value for part, value in parts.items()}

@@ -1,6 +1,7 @@
-"""The small files of runs. A writer leaves the old one or the new one, never a part; a reader trusts nothing.
+"""The small files of runs. A writer leaves the old file or the new one, never a part; a reader trusts nothing.
 
-Standard library and NumPy.
+The readers raise a UserError if a file can't be used. Its sentence ends with the `remedy`, which says what to do. If
+the file does not exist, it is the sentence `missing`. Standard library and NumPy.
 """
 
 import contextlib
@@ -36,62 +37,53 @@ def write_text(path: Path, text: str) -> None:
     _replace(path, lambda file: file.write(text.encode()))
 
 
-def to_lines(objects: Iterable[Mapping[str, Any]]) -> str:
-    """The text of a .jsonl."""
-    return "".join(json.dumps(value) + "\n" for value in objects)
-
-
 def write_arrays(path: Path, arrays: Mapping[Any, Any]) -> None:
     """Write a compressed .npz."""
     _replace(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
 
 
-def read_text(path: Path, remedy: str, missing: str | None = None) -> str:
-    """The text in a small file.
+def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file under a temporary name, then rename it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        write(file)
+    temporary.replace(path)
 
-    Args:
-      path: of the file.
-      remedy: what to do about a file that is not what it should be, as the end of a sentence.
-      missing: the sentence to say instead where there is no file.
 
-    Raises:
-      UserError: it is missing, too large, or can't be read.
-    """
+def to_lines(objects: Iterable[Mapping[str, Any]]) -> str:
+    """The text of a .jsonl."""
+    return "".join(json.dumps(value) + "\n" for value in objects)
+
+
+@contextlib.contextmanager
+def _reading(path: Path, remedy: str, missing: str | None) -> Iterator[None]:
     try:
-        require_file(path, LARGEST_TEXT)
-        return path.read_bytes().decode()
+        yield
     except FileNotFoundError as error:
         raise UserError(missing or f"{path} is missing; {remedy}.") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read ({error}); {remedy}.") from error
+    except Exception as error:  # a damaged archive fails in many ways
+        raise UserError(f"{path} can't be read ({error or type(error).__name__}); {remedy}.") from error
+
+
+def read_text(path: Path, remedy: str, missing: str | None = None) -> str:
+    """The text in a small file."""
+    with _reading(path, remedy, missing):
+        require_file(path, LARGEST_TEXT)
+        return path.read_bytes().decode()
 
 
 def read_json(path: Path, remedy: str, missing: str | None = None) -> dict[str, Any]:
-    """The JSON object in a small file; the arguments are those of `read_text`.
-
-    Raises:
-      UserError: it is missing, too large, can't be read, or is no JSON object.
-    """
+    """The JSON object in a small file."""
     text = read_text(path, remedy, missing)
-    try:
+    with _reading(path, remedy, missing):
         value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} can't be read ({error}); {remedy}.") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} is no JSON object; {remedy}.")
     return value
 
 
 def read_lines(path: Path, remedy: str) -> list[dict[str, Any]]:
-    """The objects of a .jsonl, none if there is no file; a last line that was left unfinished is no object.
-
-    Args:
-      path: of the file.
-      remedy: what to do about a damaged line, as the end of a sentence.
-
-    Raises:
-      UserError: a finished line is damaged, or the file can't be read.
-    """
+    """The objects of a .jsonl; none if there is no file. An unfinished last line is skipped, a damaged line refused."""
     objects, number = [], 0
     try:
         require_file(path, LARGEST_LINES)
@@ -108,82 +100,17 @@ def read_lines(path: Path, remedy: str) -> list[dict[str, Any]]:
 
 
 def read_arrays(path: Path, remedy: str, missing: str | None = None, largest: int = LARGEST_ARRAYS) -> dict[str, Any]:
-    """The arrays of an .npz, by name. Nothing is unpickled, and no room is made for more than the file holds.
+    """The arrays of an .npz by name, of at most `largest` bytes together.
 
-    Args:
-      path: of the file.
-      remedy: what to do about a file that is not what it should be, as the end of a sentence.
-      missing: the sentence to say instead where there is no file.
-      largest: bytes of all arrays together.
-
-    Raises:
-      UserError: it is missing, too large, or can't be read.
+    Nothing is unpickled, and no more memory is taken than the file needs.
     """
-    try:
+    with _reading(path, remedy, missing):
         require_file(path, largest)
         with zipfile.ZipFile(path) as archive:
-            if (size := sum(member.file_size for member in archive.infolist())) > largest:
+            files = archive.infolist()
+            if (size := sum(member.file_size for member in files)) > largest:
                 raise ValueError(f"it unpacks to {size:,} bytes, more than {largest:,}")
-            return {
-                member.filename.removesuffix(".npy"): _read_member(archive, member) for member in archive.infolist()
-            }
-    except FileNotFoundError as error:
-        raise UserError(missing or f"{path} is missing; {remedy}.") from error
-    except Exception as error:  # a damaged archive fails in many ways
-        raise UserError(f"{path} can't be read ({error or type(error).__name__}); {remedy}.") from error
-
-
-def require_file(path: Path, largest: int) -> None:
-    """Refuse what is no file, such as a pipe that would be read for ever, or a file that is too large.
-
-    Raises:
-      FileNotFoundError: there is none.
-      ValueError: it is refused.
-    """
-    size = path.stat().st_size
-    if not path.is_file():
-        raise ValueError("it is no file")
-    if size > largest:
-        raise ValueError(f"it has {size:,} bytes, more than {largest:,}")
-
-
-def require_inside(directory: Path) -> None:
-    """Refuse a folder with links that lead out of it: what is read or written through them lies elsewhere.
-
-    Args:
-      directory: its links resolved; the folder itself may be reached through one, such as runs/<experiment>/latest.
-        It is walked through, so make sure first that it holds a run.
-
-    Raises:
-      UserError: there is such a link.
-    """
-    for folder, folders, files in os.walk(directory):
-        for path in (Path(folder, name) for name in (*folders, *files)):
-            if path.is_symlink() and not _target(path).is_relative_to(directory):
-                raise UserError(f"{path} is a link that leads out of the run's folder; remove it, or name another run.")
-
-
-def _target(link: Path) -> Path:
-    try:
-        return Path(os.path.realpath(link))
-    except OSError:  # it leads where nobody may look
-        return Path("/")
-
-
-def as_object(text: bytes) -> dict[str, Any]:
-    """The JSON object that a text is.
-
-    Raises:
-      ValueError: it is none.
-    """
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError("it is no JSON object")
-    return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+            return {member.filename.removesuffix(".npy"): _read_member(archive, member) for member in files}
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
@@ -195,17 +122,49 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarra
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file under a temporary name, then rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        write(file)
-    temporary.replace(path)
+def as_object(text: bytes) -> dict[str, Any]:
+    """The JSON object in a text; raises a ValueError if it is something else."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def require_file(path: Path, largest: int) -> None:
+    """Raise a ValueError if a path is not a file, but for instance a pipe without an end, or has too many bytes."""
+    size = path.stat().st_size
+    if not path.is_file():
+        raise ValueError("it is no file")
+    if size > largest:
+        raise ValueError(f"it has {size:,} bytes, more than {largest:,}")
+
+
+def require_inside(directory: Path) -> None:
+    """Raise a UserError if a run's folder contains links that lead out of it.
+
+    Args:
+      directory: its own links resolved. All of it is searched, so make sure first that it is a run's folder.
+    """
+    for folder, folders, files in os.walk(directory):
+        for path in (Path(folder, name) for name in (*folders, *files)):
+            if path.is_symlink() and not _target(path).is_relative_to(directory):
+                raise UserError(f"{path} is a link that leads out of the run's folder; remove it, or name another run.")
+
+
+def _target(link: Path) -> Path:
+    try:
+        return Path(os.path.realpath(link))
+    except OSError:  # this user may not look there
+        return Path("/")
 
 
 @contextlib.contextmanager
 def writing(directory: Path) -> Iterator[None]:
-    """Within the block, an error of the file system, as a full disk or a run's folder that is gone, is a UserError."""
+    """Turn an error of the file system within the block into a UserError, such as a full disk or a lost folder."""
     try:
         yield
     except OSError as error:
@@ -218,20 +177,12 @@ def writing(directory: Path) -> Iterator[None]:
 
 
 def require_there(directory: Path) -> None:
-    """Look whether a run's folder is still there: files that are open hide that it is gone.
-
-    Raises:
-      OSError: it is not.
-    """
+    """Raise an OSError if a run's folder was removed: open files do not show it."""
     (directory / "config.json").stat()
 
 
 def require_room(directory: Path, needed: int) -> None:
-    """Write something, and ask whether there is room for so many bytes.
-
-    Raises:
-      OSError: the folder can't be written to, or has no room.
-    """
+    """Raise an OSError if a folder can't be written to, or has no room for so many bytes."""
     test = directory / f".test.{os.getpid()}"
     try:
         test.write_bytes(bytes(4096))

@@ -1,4 +1,4 @@
-"""The folder of a run: where it lies, who writes into it, and what is written there."""
+"""The folder of a run: its path, its lock, and the files that a start writes."""
 
 import contextlib
 import datetime
@@ -29,7 +29,7 @@ RUNS = Path("runs")
 
 
 def choose_directory(experiment: str, config: RunConfig) -> Path:
-    """The folder that the flags name, by default a new one, or the latest where a run is resumed."""
+    """The folder that the flags name; by default a new one, or the latest if a run is resumed."""
     if config.run_dir is not None:
         return absolute(config.run_dir)
     folder, seeds = absolute(RUNS / experiment), config.seeds
@@ -41,7 +41,7 @@ def choose_directory(experiment: str, config: RunConfig) -> Path:
 
 
 def name_latest(experiment: str, directory: Path) -> None:
-    """Let runs/<experiment>/latest point to a folder that lies beside it; others stay unnamed."""
+    """Point runs/<experiment>/latest to a folder, if the folder lies in runs/<experiment>/."""
     if directory.parent == absolute(RUNS / experiment):
         link = directory.parent / f".latest-{os.getpid()}"
         link.unlink(missing_ok=True)
@@ -49,15 +49,8 @@ def name_latest(experiment: str, directory: Path) -> None:
         link.replace(directory.parent / "latest")
 
 
-def clean(directory: Path) -> None:
-    """Remove the temporary files that a killed process left: .<name>.<process>."""
-    for path in directory.glob(".*.*"):
-        if path.suffix[1:].isdecimal():
-            path.unlink()
-
-
 class Clock:
-    """Wall time by phase, in seconds; "start" is the time from the start of the process, most of it imports."""
+    """Wall time by phase, in seconds; "start" runs from the start of the process, and is mostly imports."""
 
     def __init__(self):
         self.seconds = {"start": time.time() - psutil.Process().create_time()}
@@ -76,14 +69,14 @@ class RunFolder:
     """The folder that a run is written to, locked; a context manager.
 
     Entering starts JAX if need be, checks all that can be checked without data, creates the folder and locks it.
-    `begin` writes config.json: from then on the run can be resumed. Leaving closes the files, and removes a folder in
-    which no run began. Of several processes, the first one writes and prints.
+    `begin` writes config.json: from then on the run can be resumed. Leaving closes the files, and removes the folder if
+    no run began in it. Of several processes, the first one writes and prints.
 
     Attributes:
       path: of the folder.
-      journal: the files that grow.
-      clock: where the time went.
-      from_checkpoint: the folder of the run whose weights this one began with, if any.
+      journal: metrics.jsonl, TensorBoard events, openings of the test set.
+      clock: seconds by phase.
+      from_checkpoint: the folder of the run that gave the first weights, if any.
     """
 
     def __init__(self, run: Run):
@@ -94,8 +87,7 @@ class RunFolder:
         self.journal = Journal(self.path, run.config.seeds)
         self.from_checkpoint: str | None = None
         self._lock, self._made = FolderLock(self.path), False
-        # git takes some milliseconds, which nothing waits for.
-        background = ThreadPoolExecutor(max_workers=1)
+        background = ThreadPoolExecutor(max_workers=1)  # git takes some milliseconds
         self._git = background.submit(environment.git_state)
         background.shutdown(wait=False)
 
@@ -103,7 +95,7 @@ class RunFolder:
         """Check the folder, create it and lock it.
 
         Raises:
-          UserError: it is in use, holds another run, nothing to resume, or a run that differs, or can't be written.
+          UserError: it is in use, can't be written to, contains another run, or nothing that could be resumed.
         """
         config = self._run.config
         with contextlib.ExitStack() as stack:
@@ -124,13 +116,13 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the files; remove the folder if nothing was written."""
+        """Close the files; remove the folder if no run began."""
         self._stack.__exit__(kind, error, traceback)
 
     def begin(self, step: int) -> None:
-        """Write config.json, and open the files that grow, to continue after `step`; later steps in them are cut off.
+        """Write config.json, name the folder the latest, and open the journal after `step`; later records are cut off.
 
-        The run is now the experiment's latest. A summary is removed if there are steps to take: it speaks of fewer.
+        The summary of an earlier end is removed if there are more steps to take.
         """
         from_first_process(lambda: self._begin(step))
 
@@ -156,7 +148,9 @@ class RunFolder:
             self._made = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
-            clean(self.path)
+            for left in self.path.glob(".*.*"):  # by a process that was killed while it wrote: .<name>.<process>
+                if left.suffix[1:].isdecimal():
+                    left.unlink()
         except OSError as error:
             raise UserError(
                 f"The run folder {self.path} can't be used ({error.strerror}); choose another --run-dir."
@@ -164,15 +158,15 @@ class RunFolder:
         return source
 
     def _check_resumable(self) -> str | None:
-        """The folder whose weights the run began with, if any."""
+        """The folder of the run that gave the first weights, if any."""
         path = self.path / "config.json"
         none = f"There is no run to resume in {self.path}; name one with --run-dir, or leave --resume out."
         saved = read_json(path, "resume another run", missing=none)
         require_inside(self.path)
-        self.journal.test_openings()  # if it is damaged, now is the time to say so
+        self.journal.test_openings()  # raises if the file is damaged
         if not all(isinstance(saved.get(name), dict) for name in ("config", "identity", "versions")):
             raise UserError(f"{path} can't be read as a run's config; resume another run.")
-        if found := newest(self.path / "checkpoints"):  # what the flags were in a start that saved nothing is moot
+        if found := newest(self.path / "checkpoints"):  # config.json may be of a later start that saved nothing
             about = found.about
             saved |= {"identity": about["identity"], "code": about.get("code"), **about["environment"]}
         require_same_run(self._run, self.path, saved, self.path / "checkpoints")
@@ -189,7 +183,7 @@ class RunFolder:
         }
         write_json(self.path / "config.json", content)
         name_latest(run.experiment, self.path)
-        if not run.config.resume:  # of a run that lay here and was removed
+        if not run.config.resume:  # an earlier run, now removed, may have left it
             (self.path / SAVED).unlink(missing_ok=True)
         if step < run.config.steps:
             (self.path / "summary.json").unlink(missing_ok=True)
@@ -202,7 +196,7 @@ class RunFolder:
     def _close(self, kind: type[BaseException] | None, *_: object) -> None:
         if not is_first_process():
             return
-        with writing(self.path) if kind is None else contextlib.suppress(OSError):  # the first error counts
+        with writing(self.path) if kind is None else contextlib.suppress(OSError):  # an earlier error counts more
             self.journal.close()
         with contextlib.suppress(OSError):
             if self._is_empty():
@@ -217,19 +211,14 @@ class RunFolder:
 
 
 class FolderLock:
-    """A lock that ends with the process that holds it, however it ends; `.owner` beside it says which one that is."""
+    """A lock that ends with the process that holds it, however it ends; `.owner` names this process."""
 
     def __init__(self, directory: Path):
         self._directory, self._owner = directory, directory / ".owner"
         self._lock = filelock.FileLock(directory / ".lock")
 
     def acquire(self) -> None:
-        """Take the lock, at once.
-
-        Raises:
-          UserError: another process has it.
-          OSError: the folder can't be written to.
-        """
+        """Take the lock. Raises a UserError if another process has it."""
         try:
             self._lock.acquire(timeout=0)
         except filelock.Timeout as error:
@@ -245,8 +234,8 @@ class FolderLock:
             self._lock.release()
 
     def remove(self) -> None:
-        """Give the lock back, and leave no trace of it."""
-        (self._directory / ".lock").unlink(missing_ok=True)  # while it is held, or somebody could hold what is removed
+        """Give the lock back and remove its files."""
+        (self._directory / ".lock").unlink(missing_ok=True)  # first, so that no process locks a file that is removed
         self.release()
 
     def _holder(self) -> str:

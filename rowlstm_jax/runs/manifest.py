@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, in manifest.json beside its arrays: enough to tell a good one from a damaged."""
+"""The manifest.json of a checkpoint: digests that show damage, and what run the checkpoint is of."""
 
 import contextlib
 import dataclasses
@@ -22,7 +22,7 @@ LEAF_NAME = re.compile(r"[\w\-.]+(/[\w\-.]+)*")
 
 
 class DamagedError(Exception):
-    """A checkpoint is not what was saved: the file, and a phrase that says what is wrong with it."""
+    """A file of a checkpoint is not as it was saved; the reason is a phrase."""
 
     def __init__(self, path: Path, reason: str):
         super().__init__(f"{path}: {reason}")
@@ -30,7 +30,7 @@ class DamagedError(Exception):
 
 
 def is_of_a_run(about: Mapping[str, Any]) -> bool:
-    """Whether a manifest says all that it must to be resumed from."""
+    """Whether a manifest contains all that resuming needs."""
     kinds = {"identity": dict, "image_shape": list, "data": dict, "environment": dict, "layout": dict, "recorded": str}
     environment = {"versions": dict, "devices": list, "processor": str}
     known = all(isinstance(about.get(name), kind) for name, kind in kinds.items()) and "optimizer_reset" in about
@@ -56,17 +56,11 @@ class Leaf:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """A checkpoint's arrays by name, and what it is a checkpoint of.
-
-    Attributes:
-      step: whose checkpoint it is.
-      leaves: by name, such as state/params/readout/kernel.
-      about: JSON values by name: what the run is, its data, versions and devices.
-    """
+    """What a checkpoint contains, and what run it is of."""
 
     step: int
-    leaves: Mapping[str, Leaf]
-    about: Mapping[str, Any]
+    leaves: Mapping[str, Leaf]  # by name, such as state/params/readout/kernel
+    about: Mapping[str, Any]  # JSON values by name: the run, its data, versions and devices
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "Manifest":
@@ -91,17 +85,16 @@ def read(folder: Path, *, verify: bool = True) -> dict[str, Any]:
 
     Args:
       folder: of the checkpoint; its name is the step.
-      verify: whether its files are held against the manifest, one by one.
+      verify: whether to compare the files with their digests.
 
     Raises:
-      DamagedError: the manifest, or a file, is not what was saved.
+      DamagedError: the manifest, or a file, is not as it was saved.
       UserError: a newer version saved it.
     """
     path = folder / NAME
     try:
         content = _read_object(path)
-        sha256 = content.pop("sha256")
-        if sha256 != _digest(content):
+        if content.pop("sha256") != _digest(content):
             raise DamagedError(path, "is not what was saved")
         if content["format"] != FORMAT:
             raise UserError(
@@ -125,7 +118,7 @@ def read(folder: Path, *, verify: bool = True) -> dict[str, Any]:
 
 
 def _verify(folder: Path, files: Mapping[Path, str]) -> None:
-    path = folder / ORBAX  # Orbax changes it after the manifest is written, and opens no folder with another content
+    path = folder / ORBAX  # Orbax changes it after the manifest is written, so it has no digest; it must be JSON
     try:
         if path.exists():
             _read_object(path)
@@ -147,13 +140,13 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def steps(directory: Path) -> list[int]:
-    """The steps that have a checkpoint, or what is left of one, newest first."""
+    """The steps that have a checkpoint, whole or not, newest first."""
     names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
     return sorted((int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name)), reverse=True)
 
 
 def newest(directory: Path) -> Manifest | None:
-    """The manifest of the newest checkpoint of a run that has a readable one; its files may be damaged."""
+    """The newest manifest of a run that can be read; the files of its checkpoint may be damaged."""
     for step in steps(directory):
         with contextlib.suppress(DamagedError, UserError):
             found = Manifest.of(read(directory / str(step), verify=False))
@@ -163,10 +156,7 @@ def newest(directory: Path) -> Manifest | None:
 
 
 def named(tree: Any) -> dict[str, Any]:
-    """The arrays of a tree by name, such as state/params/readout/kernel; typed keys as their raw bits.
-
-    Orbax can hand a typed key back as bare integers.
-    """
+    """The arrays of a tree by name, such as state/params/readout/kernel; typed PRNG keys as their raw bits."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): _bits(leaf) for path, leaf in leaves}
 
@@ -181,12 +171,7 @@ def _bits(leaf: Any) -> Any:
 
 
 def differences(saved: Mapping[str, Leaf], now: Mapping[str, Any]) -> str:
-    """A table of the arrays that are missing, extra or changed, one a line; empty if there are none.
-
-    Args:
-      saved: the arrays of a checkpoint, by name.
-      now: those of the program, with their shapes and dtypes.
-    """
+    """A table of the arrays, by name, in which a checkpoint differs from a program, one a line; empty if in none."""
     rows = []
     for name in sorted({**saved, **now}):
         before = str(saved[name]) if name in saved else ""

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 PYTHON = f"{sys.implementation.cache_tag}{'-O' * sys.flags.optimize}"
-FOLDERS = tuple(os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib", "scripts"))
-OURS = str(Path(__file__).resolve().parents[1]) + os.sep
+INSTALLED = [os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "scripts")]
+INSTALLED += [str(Path(__file__).resolve().parents[1])]
 HEAP_TYPE = 1 << 9  # flag of a class that is not built in
 
 
@@ -41,7 +41,7 @@ def is_users(value: Any) -> bool:
 def is_installed(file: str) -> bool:
     """Whether a file belongs to Python, to an installed package or to rowlstm_jax."""
     path = Path(file).resolve()
-    return str(path).startswith((*FOLDERS, OURS)) or not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
+    return any(map(path.is_relative_to, INSTALLED)) or not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
 
 
 def is_of_python(module: object) -> bool:
@@ -53,25 +53,22 @@ def is_library(module: object) -> bool:
     """Whether a module, by its name, belongs to Python, to an installed package or to rowlstm_jax."""
     if module == "__main__" or not isinstance(module, str):
         return False
-    top = module.partition(".")[0]
-    files = [getattr(sys.modules.get(name), "__file__", None) for name in (module, top)]
-    return top == "rowlstm_jax" or is_of_python(module) or any(is_installed(file) for file in files if file)
+    found = [getattr(sys.modules.get(name), "__file__", None) for name in (module, module.partition(".")[0])]
+    files = [file for file in found if file]  # a user's may have the name of one of Python's
+    return any(map(is_installed, files)) if files else is_of_python(module)
 
 
 def globals_read(function: types.FunctionType) -> dict[str, Any]:
     """The globals that a function reads, by name: `rate`, or `settings.rate` if it reads only that attribute."""
     found, scope = {}, function.__globals__
-    for first, *attributes in _chains(function.__code__):
-        if first not in scope:
-            continue  # a builtin
-        value, names = scope[first], [first]
-        for name in attributes:
-            library = isinstance(value, types.ModuleType) and is_library(value.__name__)
-            if library or isinstance(value, type) or name not in getattr(value, "__dict__", {}):
+    for first, *attributes in (chain for chain in _chains(function.__code__) if chain[0] in scope):
+        name, value = first, scope[first]
+        for attribute in attributes:
+            is_whole = isinstance(value, type) or (isinstance(value, types.ModuleType) and is_library(value.__name__))
+            if is_whole or attribute not in getattr(value, "__dict__", {}):
                 break
-            value = vars(value)[name]
-            names.append(name)
-        found[".".join(names)] = value
+            name, value = f"{name}.{attribute}", vars(value)[attribute]
+        found[name] = value
     return found
 
 
@@ -79,8 +76,7 @@ def code_text(code: types.CodeType) -> str:
     """The version of Python, a digest of a function's compiled code, and the numbers in it."""
     operations = list(_operations(code))
     constants = [value for name, value in operations if name in ("LOAD_CONST", "RETURN_CONST")]
-    values = [value for constant in constants for value in (constant if isinstance(constant, tuple) else [constant])]
-    numbers = [value for value in values if type(value) in (int, float, complex)]
+    numbers = [v for c in constants for v in (c if isinstance(c, tuple) else [c]) if type(v) in (int, float, complex)]
     shown = ", ".join(map(repr, numbers)) if len(numbers) <= 8 else f"{len(numbers)} numbers"
     return f"{PYTHON}: {hashlib.sha256(repr(operations).encode()).hexdigest()[:16]} ({shown})"
 
@@ -88,42 +84,36 @@ def code_text(code: types.CodeType) -> str:
 def digest_of(value: types.FunctionType | type) -> str:
     """The `digest` of the source of a function or class.
 
-    A lambda, and what has no source, as code that is typed into a console, has instead the version of Python and the
-    SHA-256 of the compiled code.
+    Of a lambda, and if there is no source, as in a console: the version of Python and SHA-256 of the compiled code.
     """
-    source = ""
     with contextlib.suppress(OSError, TypeError, SyntaxError, tokenize.TokenError):
-        if isinstance(value, type):
-            source = inspect.getsource(value)
-        elif value.__name__ != "<lambda>":
-            linecache.checkcache(value.__code__.co_filename)
-            lines = linecache.getlines(value.__code__.co_filename)[value.__code__.co_firstlineno - 1 :]
-            source = "".join(inspect.getblock(lines)) if lines else ""
-    if source:
-        return digest((f"if 1:\n{source}" if source[0].isspace() else source).encode())
+        if source := inspect.getsource(value) if isinstance(value, type) else _source_of(value.__code__):
+            return digest((f"if 1:\n{source}" if source[0].isspace() else source).encode())
     functions = [inspect.unwrap(member) for member in members(value).values()] if isinstance(value, type) else [value]
-    own = [function for function in functions if isinstance(function, types.FunctionType) and is_users(function)]
-    text = "".join(f"{function.__name__} {code_text(function.__code__)}" for function in own)
+    own = [each for each in functions if isinstance(each, types.FunctionType) and is_users(each)]
+    text = "".join(f"{each.__name__} {code_text(each.__code__)}" for each in own)
     return f"{PYTHON}: {hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def digest(source: bytes) -> str:
-    """SHA-256 of a program without comments, docstrings and layout, the same under any version of Python.
+def _source_of(code: types.CodeType) -> str:
+    linecache.checkcache(code.co_filename)  # faster than `inspect.getsource`, which searches all modules
+    lines = linecache.getlines(code.co_filename)[code.co_firstlineno - 1 :]
+    return "".join(inspect.getblock(lines)) if lines and code.co_name != "<lambda>" else ""
 
-    If it is not a program, SHA-256 of its bytes.
-    """
+
+def digest(source: bytes) -> str:
+    """SHA-256 of a program without comments, docstrings and layout, the same in any Python; of other text as it is."""
     with contextlib.suppress(SyntaxError, ValueError):
         source = repr(_normal(ast.parse(source))).encode()
     return hashlib.sha256(source).hexdigest()
 
 
 def members(kind: type) -> dict[str, Any]:
-    """What stands in the body of a class, by name; of properties and methods of a class or an instance the function."""
+    """What stands in the body of a class, by name, with the functions of properties, static and class methods."""
     found = dict(vars(kind))
     for name, member in found.items():
         if isinstance(member, staticmethod | classmethod | property | functools.cached_property):
-            names = ("__func__", "fget", "func")
-            found[name] = next(getattr(member, name) for name in names if hasattr(member, name))
+            found[name] = next(getattr(member, of) for of in ("__func__", "fget", "func") if hasattr(member, of))
     return found
 
 

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 
 import optax
 import pytest
@@ -11,6 +13,7 @@ from rowlstm_jax.models.classifier import SequenceClassifier
 from rowlstm_jax.runs.run import Run
 from rowlstm_jax.tasks.protocol import Protocol
 from rowlstm_jax.training.recipe import Recipe
+from tests.trials import at_steps
 
 
 @pytest.fixture
@@ -75,6 +78,53 @@ def test_an_interrupted_grid_says_how_the_grid_goes_on(tmp_path, trained):
     assert stopped.value.signum == 2
 
 
+def test_an_error_in_one_pair_keeps_the_rows_of_the_others(tmp_path, trained, monkeypatch):
+    fit = grid.fit
+
+    def fail(run, data, folder):
+        if folder.path.name == "gru-rows":
+            raise RuntimeError("out of memory")
+        fit(run, data, folder)
+
+    monkeypatch.setattr(grid, "fit", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        train(tmp_path)
+    (row,) = json.loads((tmp_path / "grid" / "table.json").read_text())["rows"]
+    assert (row["cell"], row["accuracies"]) == ("elman", [0.5, 0.7])
+    monkeypatch.setattr(grid, "fit", fit)
+    assert [row["cell"] for row in train(tmp_path, resume=True)] == ["elman", "gru"]
+    assert trained == [("elman-rows", 5), ("gru-rows", 5)]
+
+
+def test_a_grid_is_resumed_with_reset_optimizer_though_one_pair_has_not_begun(tmp_path, tiny_data, monkeypatch):
+    def make_run(config: RunConfig, cell: str, order: str) -> Run:
+        model = SequenceClassifier(CELLS[cell](config.hidden), num_classes=3)
+        return Run("grid", config, Protocol(order, "mnist", 13, order), Recipe(model, optax.adam(config.learning_rate)))
+
+    def train(**flags):
+        config = RunConfig(steps=6, batch_size=4, hidden=4, log_every=1, run_dir=tmp_path / "grid", **flags)
+        return grid.train_grid("grid", config, ["elman", "gru"], ["rows"], make_run)[1]
+
+    monkeypatch.setattr(grid, "load_data", lambda run, folder: tiny_data)
+    monkeypatch.setattr(grid, "finish", lambda run, fitted, data, folder: summary(folder))
+
+    def summary(folder):
+        found = {"steps": 6, "test_accuracy": 0.5, "num_params": 9, "timing": {"ms_per_step": 3.0}}
+        (folder.path / "summary.json").write_text(json.dumps(found))
+        return found
+
+    with pytest.raises(InterruptedRun), at_steps(3, action=lambda: os.kill(os.getpid(), signal.SIGTERM)):
+        train(learning_rate=1e-3)
+    assert not (tmp_path / "grid" / "gru-rows").exists()
+    with pytest.raises(UserError, match=r"learning_rate was 0\.001 and is now 0\.01.\nStart .* add --reset-optimizer"):
+        train(learning_rate=1e-2, resume=True)
+    rows = train(learning_rate=1e-2, resume=True, reset_optimizer=True)
+    assert [(row["cell"], row["accuracies"]) for row in rows] == [("elman", [0.5]), ("gru", [0.5])]
+    for name in ("elman-rows", "gru-rows"):
+        lines = (tmp_path / "grid" / name / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_grid_that_is_not_there_cannot_be_resumed(tmp_path, trained):
     with pytest.raises(UserError, match="There is no grid to resume in"):
         train(tmp_path, resume=True)
@@ -82,7 +132,14 @@ def test_a_grid_that_is_not_there_cannot_be_resumed(tmp_path, trained):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"steps": 5, "test_accuracy": {}, "num_params": 9, "timing": {"ms_per_step": 3.0}}']
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"steps": 5, "test_accuracy": {}, "num_params": 9, "timing": {"ms_per_step": 3.0}}',
+        '{"steps": 5, "test_accuracy": 1, "num_params": 1e999, "timing": {"ms_per_step": 3.0}}',
+    ],
 )
 def test_a_damaged_summary_of_a_finished_run_is_named(tmp_path, trained, text):
     train(tmp_path)

@@ -2,12 +2,17 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rowlstm_jax.analysis import finish, plots
-from rowlstm_jax.data import Sealed
+from rowlstm_jax.data import Examples, Sealed
+from rowlstm_jax.errors import NonFiniteError
 from rowlstm_jax.runs import RunFolder, fit, sample_indices
 from rowlstm_jax.tasks import PROTOCOLS, Protocol
 
@@ -65,6 +70,33 @@ def test_results_are_there_before_any_picture_and_a_picture_that_fails_is_a_warn
     assert warnings[0] == (
         f"warning: {folder}/plots/samples.png could not be drawn (IndexError: index 102 is out of bounds for axis 0)."
     )
+
+
+def test_a_test_loss_that_is_not_finite_ends_the_run_with_its_weights_and_predictions(make_run, tiny_data):
+    run = make_run(strict_compile=False)
+    examples = tiny_data.test.open(lambda: None)
+    labels = examples.labels.copy()
+    labels[3] = 200
+    data = dataclasses.replace(tiny_data, test=Sealed(Examples(examples.images, labels)))
+    with RunFolder(run) as folder:
+        fitted = fit(run, data, folder)
+        with pytest.raises(NonFiniteError, match=r"The test loss is not finite; weights\.npz and test\.npz are in"):
+            finish(run, fitted, data, folder)
+    assert {"weights.npz", "test.npz"} <= {path.name for path in folder.path.iterdir()}
+    assert not (folder.path / "summary.json").exists()
+
+
+def test_without_matplotlib_there_is_one_warning_and_all_results(mnist, tmp_path):
+    (tmp_path / "broken" / "matplotlib").mkdir(parents=True)
+    (tmp_path / "broken" / "matplotlib" / "__init__.py").write_text("raise ImportError('no matplotlib\\nhere')")
+    path = os.pathsep.join([str(tmp_path / "broken"), str(Path(__file__).parents[2])])
+    command = [sys.executable, "-m", "experiments.mnist_rows", "--steps", "5", "--hidden", "4", "--run-dir", "run"]
+    environment = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "warning: The pictures could not be drawn (ImportError: no matplotlib here).\n"
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"weights.npz", "test.npz", "summary.json"}
+    assert "plots" in json.loads((tmp_path / "run" / "summary.json").read_text())["timing"]["seconds"]
 
 
 @pytest.mark.parametrize("number", [1, 2, 5])

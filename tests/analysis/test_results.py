@@ -86,7 +86,7 @@ def test_a_model_of_any_size_is_described_without_making_it(finished):
 
 @pytest.mark.parametrize("order", ["nowhere", None, ["rows"]])
 def test_an_order_that_is_not_known_is_named(finished, order):
-    with pytest.raises(UserError, match=r"reads in an order that is not in ORDERS \(.*[^.]\); add it first\.$"):
+    with pytest.raises(UserError, match=r"reads in the order .*; add it to ORDERS first\.$"):
         finished(SequenceClassifier(BasicLSTMCell(3), 4), order).params()
 
 

@@ -1,13 +1,19 @@
 """`experiments.insight` draws what a model offers, whatever model it is, and says what it does not."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from experiments.insight import draw
-from rowlstm_jax import SequenceClassifier, cells
+from rowlstm_jax import PROTOCOLS, Recipe, RunFolder, SequenceClassifier, cells, finish, fit, load_data
 from rowlstm_jax.data import Examples
 
 NAMES = ("a", "b", "c")
@@ -16,9 +22,11 @@ GATES = {f"gates_over_time_layer_{layer}_{direction}" for layer in range(2) for 
 
 
 class Flat(nn.Module):
+    classes: int = 3
+
     @nn.compact
     def __call__(self, inputs, *, train: bool = False):
-        return nn.Dense(3)(inputs.reshape(len(inputs), -1))
+        return nn.Dense(self.classes)(inputs.reshape(len(inputs), -1))
 
 
 @pytest.mark.parametrize(
@@ -42,3 +50,38 @@ def test_it_draws_what_the_model_offers_and_says_what_is_missing(tmp_path, capsy
     sentences = [line for line in capsys.readouterr().out.splitlines() if line.startswith("The model ")]
     assert len(sentences) == len(said)
     assert all(words in sentence for words, sentence in zip(said, sentences, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "pictures", "sentence"),
+    [
+        (
+            SequenceClassifier(cells.BasicLSTMCell(4), 10, num_layers=2, bidirectional=True, param_dtype=jnp.bfloat16),
+            GATES,
+            "",
+        ),
+        (SequenceClassifier(cells.BasicLSTMCell(4, forget_bias=0.5), 10, readout="mean"), {"gates_over_time"}, ""),
+        (SequenceClassifier(cells.JordanCell(4, outputs=3), 10, num_layers=2, dropout=0.1), OVER_TIME, ""),
+        (SequenceClassifier(cells.LEMCell(4, dt=0.5), 10, dtype=jnp.bfloat16), OVER_TIME, ""),
+        (SequenceClassifier(nn.MGUCell(4), 10), set(), "its cell MGUCell is not in cells.CELLS"),
+        (Flat(10), set(), "it is a Flat, not a SequenceClassifier"),
+    ],
+    ids=["deep", "mean", "jordan", "lem", "own cell", "own model"],
+)
+def test_the_script_draws_a_run_of_any_classifier_and_refuses_others(mnist, make_run, model, pictures, sentence):
+    recipe = Recipe(model, optax.adam(1e-3))
+    run = make_run(protocol=PROTOCOLS["notebook"], recipe=recipe, steps=2, num_seeds=2, strict_compile=False)
+    with RunFolder(run) as folder:
+        data = load_data(run, folder)
+        finish(run, fit(run, data, folder), data, folder)
+    command = [sys.executable, "-m", "experiments.insight", str(folder.path)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=folder.path, env=environment, capture_output=True, text=True, check=False)
+    if sentence:
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert f"config.json: {sentence}" in done.stderr
+        assert "call params(model). experiments.insight.draw then makes the pictures." in done.stderr
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert pictures | {"gradients_over_rows"} <= {path.stem for path in (folder.path / "plots").iterdir()}

@@ -254,6 +254,21 @@ def test_a_refusal_of_the_caller_is_no_damage(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["12", "5"]
 
 
+@pytest.mark.parametrize(
+    ("template", "row"),
+    [
+        ({"weights": jnp.zeros((2, 2))}, r"changed  weights  int32 \[3, 2\] -> float32 \[2, 2\]"),
+        ({"weights": jnp.zeros((3, 2), jnp.bfloat16)}, r"changed  weights  int32 \[3, 2\] -> bfloat16 \[3, 2\]"),
+        ({"bias": jnp.zeros(2)}, r"missing  bias  float32 \[2\]"),
+    ],
+)
+def test_a_wrong_template_is_an_error_of_the_caller_and_no_damage(folder, capsys, template, row):
+    with pytest.raises(ValueError, match=rf"choose returned arrays that .*12 does not have:\n  {row}"):
+        newest(folder, template)
+    assert capsys.readouterr().err == ""
+    assert sorted(path.name for path in folder.iterdir()) == ["12", "5"]
+
+
 def test_another_process_checkpoints_are_left_as_they_are(folder, capsys):
     flip(arrays(folder / "12"))
     found = restore(folder, lambda _: like({"weights": tree(0)["weights"]}), set_aside=False)

@@ -1,10 +1,12 @@
 """Descriptions tell apart every value that decides the numbers, whatever holds it, and keep their old texts."""
 
+import argparse
 import collections
 import dataclasses
 import enum
 import functools
 import operator
+import random
 import re
 import subprocess
 import sys
@@ -54,6 +56,10 @@ class Pair(NamedTuple):
 
 class Rates(dict):
     """A container with an attribute."""
+
+
+class Queue(collections.deque):
+    """A container of Python's that has an attribute."""
 
 
 class Rate(float):
@@ -164,6 +170,10 @@ HOLDERS: dict[str, Callable[[float], Any]] = {
     "ordered mapping": lambda x: collections.OrderedDict(rate=x),
     "attribute of a mapping": lambda x: with_attribute(Rates(), x),
     "deque": lambda x: collections.deque([x]),
+    "elements of a deque with attributes": lambda x: with_attribute(Queue([x]), "a"),
+    "namespace": lambda x: types.SimpleNamespace(rate=x),
+    "flags of a script": lambda x: argparse.Namespace(rate=x),
+    "random state": lambda x: random.Random(int(1000 * x)),
     "range": lambda x: range(int(1000 * x)),
     "object of Python's in C": lambda x: operator.itemgetter(x),
     "pattern": lambda x: re.compile(str(x)),
@@ -319,6 +329,10 @@ def test_values_that_hold_themselves_come_to_an_end():
         chain = [chain]
     assert opaque(chain, "chain") == ["chain" + ".0" * 100]
     assert opaque([[i] for i in range(10_001)], "many") == ["many.9999", "many.10000"]
+    twice: Any = [0.1]
+    for _ in range(40):
+        twice = [twice, twice]
+    assert len(opaque(twice, "twice")) < len(describe(twice, "twice")) < 50_000
     doubled = optax.sgd(0.1)
     for _ in range(40):  # 2**40 paths lead to the first
         doubled = optax.MultiSteps(doubled, 2).gradient_transformation()

@@ -106,7 +106,7 @@ def test_weights_that_are_not_finite_are_not_tested(tmp_path, tiny_data):
         fitted = fit(run, tiny_data, folder)
         nothing = jax.tree.map(lambda x: x * np.nan, fitted.params)
         with pytest.raises(
-            NonFiniteError, match=r"The last weights of the run in .* are not finite; nothing is tested"
+            NonFiniteError, match=r"The weights of the run in .* are not finite, so they are not tested"
         ):
             report.finish(run, dataclasses.replace(fitted, params=nothing), tiny_data, folder)
     assert folder.journal.test_openings() == []

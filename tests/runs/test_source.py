@@ -71,6 +71,14 @@ def test_installed_files(tmp_path):
     assert not is_installed(str(tmp_path / "train.py"))
 
 
+def test_a_users_file_may_have_the_name_of_one_of_pythons(tmp_path, monkeypatch):
+    mine = types.ModuleType("profile")
+    mine.__file__ = str(tmp_path / "profile.py")
+    monkeypatch.setitem(sys.modules, "profile", mine)
+    assert is_users(typed("it = lambda: 0", __name__="profile"))
+    assert is_users(typed("class it: pass", __name__="profile"))
+
+
 def test_globals_that_are_read():
     settings, module = types.SimpleNamespace(rate=0.1, steps=3), types.ModuleType("mine")
     module.__dict__["decay"] = 0.5
@@ -101,12 +109,12 @@ def test_code_says_its_numbers_and_neither_lines_nor_docstrings():
     ],
 )
 def test_layout_comments_and_docstrings_do_not_count(other):
-    assert digest(ast.parse("def f(x: int = 1):\n    return x + 2")) == digest(ast.parse(other))
+    assert digest(b"def f(x: int = 1):\n    return x + 2") == digest(other.encode())
 
 
 @pytest.mark.parametrize("other", ["return x + 3", "return x - 2", "return 2 + x", "return y + 2", "return x + 2.0"])
 def test_what_is_computed_counts(other):
-    assert digest(ast.parse("return x + 2")) != digest(ast.parse(other))
+    assert digest(b"return x + 2") != digest(other.encode())
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_an_order_that_means_something_else_is_another_protocol(monkeypatch):
 
 
 def test_the_ready_protocols_differ():
-    assert len({protocol.sha256() for protocol in PROTOCOLS.values()}) == len(PROTOCOLS) == 11
+    assert len({protocol.sha256() for protocol in PROTOCOLS.values()}) == len(PROTOCOLS) == 12
     assert {protocol.validation_examples for protocol in PROTOCOLS.values()} == {0, 5_000}
 
 
@@ -52,11 +52,6 @@ def test_an_unknown_protocol_is_refused():
 def test_less_than_nothing_cannot_be_held_out():
     with pytest.raises(ValueError, match="validation_examples is -1; it must be 0 or more"):
         Protocol("mine", "mnist", -1, "rows")
-
-
-def test_the_best_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="no validation examples are held out"):
-        Protocol("mine", "mnist", 0, "rows", selection="best_validation")
 
 
 @pytest.mark.parametrize(

@@ -30,16 +30,16 @@ def samples(images: np.ndarray, labels: np.ndarray, indices: Sequence[int], clas
 
     stack = Axes3D(figure, rect=(0.48, 0.1, 0.42, 0.85), computed_zorder=False, facecolor="none")
     figure.add_axes(stack)
-    rows, columns = images.shape[1:]
+    rows, columns, levels = *images.shape[1:], max(2, len(indices))  # a single image lies on top of an empty level
     row, column = np.mgrid[: rows + 1, : columns + 1]  # the corners of the pixels
     for depth in reversed(range(len(indices))):  # the lowest is drawn first
         pixels = matplotlib.colormaps["gray"](images[depth])
         height = np.full_like(row, -depth)
         stack.plot_surface(column, row, height, facecolors=pixels, rstride=1, cstride=1, shade=False, antialiased=False)
         stack.text(columns + 2, 0, -depth, captions[depth].replace(", ", "\n"), va="center")
-    stack.set(xlim=(0, columns), ylim=(rows, 0), zlim=(min(-1, 1 - len(indices)), 0), xlabel="column", ylabel="row")
+    stack.set(xlim=(0, columns), ylim=(rows, 0), zlim=(1 - levels, 0), xlabel="column", ylabel="row")
     stack.set(xticks=range(0, columns, 10), yticks=range(0, rows, 10), zticks=[])
-    stack.set_box_aspect((1, 1, 0.5 * len(indices)))
+    stack.set_box_aspect((1, 1, 0.5 * levels))
     return figure
 
 

@@ -1,13 +1,9 @@
-"""Code: a changed equation is found, other changes of a file are not; the script; the git commit."""
+"""Code: a changed equation is found, other changes of a file are not; the script."""
 
 import importlib
-import os
-import shutil
-import subprocess
 import sys
 import types
 from collections.abc import Callable
-from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -16,8 +12,8 @@ import pytest
 
 from rowlstm_jax.models import SequenceClassifier
 from rowlstm_jax.models.cells import BasicLSTMCell
-from rowlstm_jax.runs import code
-from rowlstm_jax.runs.code import changed_code, code_of, git_state, script_file
+from rowlstm_jax.runs.environment import script_file
+from rowlstm_jax.runs.identity import changed_code, code_of
 from rowlstm_jax.training import Recipe, adamw_cosine
 
 OWN = '''
@@ -211,45 +207,3 @@ def test_a_cell_of_the_users_is_found_in_the_model():
 
     found = code_of(Recipe(SequenceClassifier(Cell(), 3), optax.sgd(0.1)))
     assert list(found) == [f"{__name__}.test_a_cell_of_the_users_is_found_in_the_model.<locals>.Cell"]
-
-
-@pytest.fixture
-def repository(tmp_path, monkeypatch) -> Path:
-    """A git repository with one commit, of one file."""
-    if not shutil.which("git"):
-        pytest.skip("git is not installed")
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    (tmp_path / "train.py").write_text("rate = 0.1")
-    named = ["-c", "user.name=me", "-c", "user.email=me@example.org", "-c", "commit.gpgsign=false"]
-    for command in (["init", "-q"], ["add", "train.py"], [*named, "commit", "-q", "-m", "First"]):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    return tmp_path
-
-
-def test_the_commit_and_whether_tracked_files_have_changed(repository, monkeypatch):
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True, check=True)
-    clean = {"commit": head.stdout.strip(), "dirty": False}
-    (repository / "runs").mkdir()
-    (repository / "runs" / "config.json").write_text("{}")
-    assert git_state(repository) == git_state(repository / "runs") == clean
-    monkeypatch.chdir(repository)
-    assert git_state() == clean
-    (repository / "train.py").write_text("rate = 0.2")
-    assert git_state() == {**clean, "dirty": True}
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(repository / "train.py"), raising=False)
-    monkeypatch.chdir("/")
-    assert git_state() == {**clean, "dirty": True}
-
-
-def test_without_git_there_is_no_state(repository, tmp_path_factory, monkeypatch):
-    assert git_state(tmp_path_factory.mktemp("no_repository")) is None
-    assert git_state(repository / "missing") is None
-    empty = tmp_path_factory.mktemp("empty")
-    subprocess.run(["git", "init", "-q"], cwd=empty, check=True)
-    assert git_state(empty) is None
-    with monkeypatch.context() as patch:
-        patch.setattr(code, "GIT_SECONDS", 0.0)
-        assert git_state(repository) is None
-    monkeypatch.setenv("PATH", "")
-    assert git_state(repository) is None
