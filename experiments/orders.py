@@ -36,7 +36,7 @@ class Config(DataConfig):
 
 
 def main(config: Config) -> None:
-    with naming_flags(config):
+    with naming_flags(config, always=True):
         images = load(config.dataset, config.data_dir, config.local_files).train.images
     if not 0 <= config.image < len(images):
         raise UserError(f"--image is {config.image}; the training images are 0 to {len(images) - 1}.")

@@ -7,10 +7,12 @@ The table stands between two marks in README.md and is written anew; a test hold
 """
 
 import dataclasses
+import statistics
 from pathlib import Path
 from typing import Any
 
 from rowlstm_jax import UserError, cli
+from rowlstm_jax.analysis import values_over_seeds
 from rowlstm_jax.config import Flags
 from rowlstm_jax.runs import read_json, read_text, write_text
 
@@ -37,8 +39,7 @@ class Config(Flags):
 
 def table(results: Path) -> str:
     """The table in Markdown."""
-    lines = ["| experiment | reads | steps | parameters | seeds | test accuracy | training |"]
-    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    lines = ["| experiment | reads | steps | parameters | seeds | test accuracy | training |", 7 * "| --- " + "|"]
     for (experiment, protocol), task in EXPERIMENTS.items():
         if (path := results / f"{experiment}.json").exists():
             kind, remedy = f"summary of {experiment} by the protocol {protocol}", "store one of a finished run"
@@ -54,12 +55,13 @@ def table(results: Path) -> str:
 
 def _row(experiment: str, task: str, summary: dict[str, Any]) -> str:
     accuracy, seeds, steps, size = (summary[k] for k in ("test_accuracy", "seeds", "steps", "num_params"))
-    if len(seeds) > 1:
-        figure, which = f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['std']:.2f} %", f"{seeds[0]}-{seeds[-1]}"
-    else:
-        figure, which = f"{100 * accuracy:.2f} %", f"{seeds[0]}"
-    pace = summary["timing"]["ms_per_step"]  # of the process that took the last steps
-    minutes = f"{pace * steps / 60_000:.0f} min"
+    values = [100 * value for value in values_over_seeds(accuracy)]
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    figure, which = (
+        f"{statistics.fmean(values):.2f}{spread} %",
+        "-".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))),
+    )
+    minutes = f"{summary['timing']['ms_per_step'] * steps / 60_000:.0f} min"  # by the pace of the last steps
     return f"| `{experiment}` | {task} | {steps:,} | {size:,} | {which} | {figure} | {minutes} |"
 
 

@@ -44,8 +44,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rowlstm_jax import cli
     from rowlstm_jax.analysis import compare, finish, open_run, plots
-    from rowlstm_jax.config import RunConfig, naming_flags
-    from rowlstm_jax.errors import InterruptedRun, NonFiniteError, UserError
+    from rowlstm_jax.config import RunConfig
+    from rowlstm_jax.errors import InterruptedRun, NonFiniteError, UserError, naming_flags
     from rowlstm_jax.models import SequenceClassifier, cells, diagnostics, lstm_scan
     from rowlstm_jax.parallel import start
     from rowlstm_jax.runs import Run, RunFolder, fit, load_data
@@ -86,8 +86,8 @@ __all__ = [
 # The floor that each name comes from.
 _FLOORS = {
     "analysis": ("compare", "finish", "open_run", "plots"),
-    "config": ("RunConfig", "naming_flags"),
-    "errors": ("InterruptedRun", "NonFiniteError", "UserError"),
+    "config": ("RunConfig",),
+    "errors": ("InterruptedRun", "NonFiniteError", "UserError", "naming_flags"),
     "models": ("SequenceClassifier", "cells", "diagnostics", "lstm_scan"),
     "parallel": ("start",),
     "runs": ("Run", "RunFolder", "fit", "load_data"),

@@ -1,15 +1,13 @@
 """What a run is: frozen dataclasses, checked before JAX starts. Standard library only."""
 
-import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
-from rowlstm_jax.errors import UserError
+from rowlstm_jax.errors import UserError, flag
 
 # What a resumed run may do with a field of RunConfig; without metadata, its value must stay as it was.
 FREE = {"free": True}  # it may change: it says where and how a run is computed or how often it reports, not what
@@ -177,32 +175,6 @@ def agreed_by_processes(config: RunConfig) -> dict[str, Any]:
 def _rule(name: str, key: str) -> bool:
     # A field that an experiment redefines, to set its default, has lost its metadata; RunConfig's own has them.
     return any(rule.name == name and key in rule.metadata for rule in dataclasses.fields(RunConfig))
-
-
-def flag(name: str) -> str:
-    """The command-line flag of a config field: `batch_size` -> `--batch-size`."""
-    return "--" + name.replace("_", "-")
-
-
-@contextlib.contextmanager
-def naming_flags(config: object) -> Iterator[None]:
-    """Turn a ValueError about an argument into a UserError about the flag of the same name.
-
-    The messages of models, data, tasks and training begin with the argument's name. A name of several words is
-    replaced anywhere in the message.
-
-    Example:
-      >>> with naming_flags(DataConfig()):
-      ...     raise ValueError("local_files is x; it must be a folder.")
-      Traceback (most recent call last):
-      rowlstm_jax.errors.UserError: --local-files is x; it must be a folder.
-    """
-    try:
-        yield
-    except ValueError as error:
-        names = [name if "_" in name else f"^{name}" for name in vars(config)]
-        pattern = rf"(?<![\w/.-])({'|'.join(names)})(?![\w/-])"
-        raise UserError(re.sub(pattern, lambda found: flag(found[0]), str(error))) from error
 
 
 def absolute(path: Path) -> Path:

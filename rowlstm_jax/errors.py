@@ -1,6 +1,9 @@
 """The three errors that end a run with one sentence. Standard library only."""
 
+import contextlib
+import re
 import sys
+from collections.abc import Iterator
 from types import TracebackType
 
 
@@ -72,3 +75,34 @@ def _end_with_a_sentence() -> None:
 
     hook.of_rowlstm_jax = True  # pyright: ignore[reportFunctionMemberAccess]
     sys.excepthook = hook
+
+
+def flag(name: str) -> str:
+    """The command-line flag of a config field: `batch_size` -> `--batch-size`."""
+    return "--" + name.replace("_", "-")
+
+
+@contextlib.contextmanager
+def naming_flags(config: object, always: bool = False) -> Iterator[None]:
+    """Turn a ValueError about an argument ("steps is 3; ...") into a UserError about the flag ("--steps is 3; ...").
+
+    Other ValueErrors are mistakes in the code and stay as they are, unless `always`.
+
+    Example:
+      >>> class Config:
+      ...     def __init__(self):
+      ...         self.local_files = "x"
+      >>> with naming_flags(Config()):
+      ...     raise ValueError("local_files is x; it must be a folder.")
+      Traceback (most recent call last):
+      rowlstm_jax.errors.UserError: --local-files is x; it must be a folder.
+    """
+    try:
+        yield
+    except ValueError as error:
+        names = "|".join(vars(config))
+        pattern = rf"^({names})(?= is | names | holds )|(?<= )({names})(?==)"  # "pass local_files=DIR"
+        message, found = re.subn(pattern, lambda match: flag(match[0]), str(error))
+        if not found and not always:
+            raise
+        raise UserError(message) from error

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,10 @@ from rowlstm_jax.config import (
     differences,
     flag,
     free_on_resume,
-    naming_flags,
     of_the_optimizer,
     require_writable,
 )
-from rowlstm_jax.errors import UserError
+from rowlstm_jax.errors import UserError, naming_flags
 
 RANGES = {
     "seed": (-1, 2**32),
@@ -151,12 +151,20 @@ def test_examples_between_log_lines_are_counted_in_32_bits():
 def test_a_message_about_an_argument_names_its_flag():
     for message, named in (
         ("steps is 0; it must be 1 or more, not steps.", "--steps is 0; it must be 1 or more, not steps."),
-        ("It needs batch_size of 1.", "It needs --batch-size of 1."),
-        ("my_steps is 0.", "my_steps is 0."),
+        ("seed is 'batch_size'; it is in /a/ data_dir x/.", "--seed is 'batch_size'; it is in /a/ data_dir x/."),
+        ("data_dir holds 3; pass local_files=DIR.", "--data-dir holds 3; pass --local-files=DIR."),
     ):
         with pytest.raises(UserError) as error, naming_flags(Config()):
             raise ValueError(message)
         assert str(error.value) == named
+
+
+@pytest.mark.parametrize("message", ["my_steps is 0.", "hidden layer 3 is wrong", "invalid literal for int()"])
+def test_a_mistake_in_the_code_stays_one_unless_all_are_meant(message):
+    with pytest.raises(ValueError, match=re.escape(message)), naming_flags(Config()):
+        raise ValueError(message)
+    with pytest.raises(UserError, match=re.escape(message)), naming_flags(Config(), always=True):
+        raise ValueError(message)
 
 
 def test_files_that_cannot_be_written_are_refused(tmp_path):

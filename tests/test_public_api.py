@@ -20,9 +20,9 @@ EXPERIMENTS = sorted(path for path in (ROOT / "experiments").glob("*.py") if pat
 ALSO = {
     "cells_by_order.py": {"analysis", "tasks"},  # a grid of runs, which no other script needs
     "compare.py": {"config"},  # the flags of a script that trains nothing
-    "insight.py": {"analysis", "config", "data", "runs", "tasks"},  # it looks into data and weights without a run
+    "insight.py": {"config", "data", "runs", "tasks"},  # it looks into data and weights without a run
     "orders.py": {"config", "data", "tasks"},  # the flags and the data of a script that trains nothing
-    "results_table.py": {"config", "runs"},  # the flags of a script that trains nothing, and its files
+    "results_table.py": {"analysis", "config", "runs"},  # the flags of a script that trains nothing, and its files
 }
 
 

@@ -1,7 +1,8 @@
 """The end of a run: results on the test set, summary.json and pictures."""
 
+import contextlib
 import importlib
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from typing import Any
 
 import jax
@@ -10,7 +11,6 @@ from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
 from rowlstm_jax.analysis.results import values_over_seeds
-from rowlstm_jax.analysis.statistics import summarize
 from rowlstm_jax.data import Examples, Splits
 from rowlstm_jax.errors import NonFiniteError
 from rowlstm_jax.parallel import Evaluation, fetch, from_first_process, is_first_process
@@ -64,9 +64,11 @@ def _finish(run: Run, fitted: Fitted, data: Splits, folder: RunFolder, weights: 
     examples = data.test.open(lambda: folder.journal.open_test(fitted.selected_steps))
     if not is_first_process():  # all processes compute, one reports
         return _summary(run, fitted, data, folder, examples, fitted.evaluate(examples))
-    with folder.clock.phase("test"), ThreadPoolExecutor(max_workers=1) as background:
-        # Python waits for the evaluation, long enough to load matplotlib. If that fails, `_draw_all` says so.
-        background.submit(lambda: importlib.import_module("rowlstm_jax.analysis.plots").load())
+    # Python waits for the evaluation, long enough to load matplotlib. If that fails, `_draw_all` says so; if it hangs,
+    # nothing waits for it before the results are written.
+    loading = threading.Thread(target=_load_plots, daemon=True)
+    loading.start()
+    with folder.clock.phase("test"):
         test = fitted.evaluate(examples)
     predictions = test.logits.argmax(axis=-1).astype(np.uint8)
     write_arrays(folder.path / "test.npz", {"predictions": predictions, "labels": examples.labels})
@@ -75,11 +77,17 @@ def _finish(run: Run, fitted: Fitted, data: Splits, folder: RunFolder, weights: 
     write_json(folder.path / "summary.json", summary)
     _show(run, summary, test, reference)
     with folder.clock.phase("plots"):
+        loading.join(60)
         _draw_all(folder, data, examples, test)
     summary["timing"]["seconds"] = _rounded(folder.clock.seconds)
     write_json(folder.path / "summary.json", summary)
     tqdm.write(f"Run folder: {folder.path}")
     return summary
+
+
+def _load_plots() -> None:
+    with contextlib.suppress(Exception):
+        importlib.import_module("rowlstm_jax.analysis.plots").load()
 
 
 def _show(run: Run, summary: dict[str, Any], test: Evaluation, reference: str) -> None:
@@ -182,7 +190,11 @@ def _summary(
 
 def _over_seeds(values: np.ndarray) -> Any:
     """The value of a single seed, or the values of several with their mean; `values_over_seeds` reads it."""
-    return float(values[0]) if len(values) == 1 else summarize([float(value) for value in values])
+    if len(values) == 1:
+        return float(values[0])
+    from rowlstm_jax.analysis.statistics import summarize  # it imports scipy, which runs of one seed need not wait for
+
+    return summarize([float(value) for value in values])
 
 
 def _rounded(seconds: dict[str, float]) -> dict[str, float]:

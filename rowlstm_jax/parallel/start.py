@@ -35,16 +35,18 @@ def start(config: StartConfig) -> None:
 
 def _make_devices(config: StartConfig) -> None:
     # XLA splits long sums over its threads. With one thread a device, not one a core, bits do not depend on the cores.
-    threads, flags = str(_devices_used(config)), os.environ.get("XLA_FLAGS", "")
+    threads, flags = _devices_used(config), os.environ.get("XLA_FLAGS", "")
     if _has_started():
-        if threads != (now := os.environ.get("NPROC", str(cores()))):
+        now, devices = int(os.environ.get("NPROC", cores())), len(jax.local_devices())
+        if jax.default_backend() == "cpu" and (threads != now or threads > devices):
             print(
-                f"warning: JAX has started in this process with {now} threads, and this run would use {threads}: its "
-                "bits may differ from those of a run in a process of its own.",
+                f"warning: JAX has started in this process before, with {devices} devices and {now} threads, and this "
+                f"run would use {threads} of each. It goes on, and its bits may differ from those of a run in a "
+                "process of its own; call rowlstm_jax.start(config) before anything else uses JAX.",
                 file=sys.stderr,
             )
         return
-    os.environ["NPROC"] = threads
+    os.environ["NPROC"] = str(threads)
     if isinstance(config, RunConfig) and config.profile and "xprof_traceme" not in flags:
         # Without this, a trace on a CPU names no operations.
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_enable_xprof_traceme=true"

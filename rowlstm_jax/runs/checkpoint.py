@@ -186,12 +186,11 @@ def _examine(folder: Path) -> Manifest:
         try:
             return {"content": read(folder)}
         except DamagedError as error:
-            return {"damaged": [str(error.path), error.reason]}
+            return {"damage": str(error)}
 
     outcome = from_first_process(examine)
-    if "damaged" in outcome:
-        path, reason = outcome["damaged"]
-        raise DamagedError(Path(path), reason)
+    if "damage" in outcome:
+        raise DamagedError(outcome["damage"])
     return Manifest.of(outcome["content"])
 
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 import chex
+import flax.linen as nn
 import jax
 from rich.console import Console
 from rich.markup import escape
@@ -11,10 +12,11 @@ from rich.table import Table
 from tqdm import tqdm
 
 from rowlstm_jax.data import Splits
+from rowlstm_jax.models import missing_diagnostics
 
 
 def warn(message: str) -> None:
-    """Say on stderr what the user should know."""
+    """Print a warning on stderr."""
     tqdm.write(f"warning: {message}", file=sys.stderr)
 
 
@@ -30,7 +32,7 @@ def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object
 
 
 def show_devices(mesh: jax.sharding.Mesh, batch_size: int, num_seeds: int) -> None:
-    """Say in a line how seeds and batches are split."""
+    """Print in a line how seeds and batches are split over devices."""
     kind, processes = mesh.devices.flat[0].platform, jax.process_count()
     places = f"{mesh.size} {kind} device{'s' * (mesh.size > 1)}" + f" in {processes} processes" * (processes > 1)
     idle = jax.device_count() - mesh.size
@@ -49,7 +51,7 @@ def show_splits(data: Splits) -> None:
 
 
 def show_parameters(params: chex.ArrayTree) -> None:
-    """Print the name, shape, dtype and size of every parameter [S, ...] of one seed, and the number of them all."""
+    """Print name, shape, dtype and size of every parameter [S, ...] of one seed, and the sum of the sizes."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     rows = [
         (jax.tree_util.keystr(path, simple=True, separator="/"), leaf.shape[1:], leaf.dtype, leaf.size // len(leaf))
@@ -57,3 +59,10 @@ def show_parameters(params: chex.ArrayTree) -> None:
     ]
     total = sum(row[-1] for row in rows)
     show_table("Parameters", ("name", "shape", "dtype", "size"), rows, ("total", "", "", f"{total:,}"))
+
+
+def show_missing_diagnostics(model: nn.Module) -> None:
+    """Print which diagnostics of training a model does not have, a sentence each."""
+    for name, sentence in missing_diagnostics(model).items():
+        if name in ("gates", "carry"):
+            tqdm.write(f"--memory-health: {sentence}")

@@ -3,8 +3,8 @@
 import numpy as np
 from tqdm import tqdm
 
-from rowlstm_jax.config import naming_flags
 from rowlstm_jax.data import Splits, load, split
+from rowlstm_jax.errors import naming_flags
 from rowlstm_jax.parallel import all_or_none
 from rowlstm_jax.runs import console
 from rowlstm_jax.runs.folder import RunFolder
@@ -16,14 +16,10 @@ SAMPLES = (100, 101, 102)  # the test images that the notebook shows: a 6, a 0 a
 def load_data(run: Run, folder: RunFolder) -> Splits:
     """Load and split the data of a run's protocol; print their shapes and some samples with their label vectors.
 
-    Args:
-      run: its protocol names the data set and the split, its config says where the data are.
-      folder: its clock counts the time.
-
     Raises:
-      UserError: the data can't be had.
+      UserError: the data are not there, or damaged.
     """
-    with folder.clock.phase("data"), all_or_none(), naming_flags(run.config):
+    with folder.clock.phase("data"), all_or_none(), naming_flags(run.config, always=True):
         dataset = load(run.protocol.dataset, run.config.data_dir, run.config.local_files)
         data = split(dataset, run.protocol.validation_examples)
     console.show_splits(data)

@@ -47,13 +47,9 @@ def script_file() -> Path | None:
 
 
 def git_state(folder: Path | None = None) -> dict[str, Any] | None:
-    """The git commit that is checked out, and whether files that git tracks have been changed since.
+    """{"commit": SHA-1, "dirty": whether tracked files have changed since}; None without a commit or an answer of git.
 
-    Args:
-      folder: within the checkout; by default that of the script, else the working directory.
-
-    Returns:
-      {"commit": SHA-1, "dirty": whether}; None if there is no commit, no git, or no answer in time.
+    The folder is by default that of the script, or in a notebook the working directory.
     """
     script = script_file()
     folder = folder or (script.resolve().parent if script else Path.cwd())

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import filelock
@@ -113,11 +112,9 @@ class RunFolder:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         """Close the files; remove the folder if no run began."""
-        self._stack.__exit__(kind, error, traceback)
+        self._stack.__exit__(*error)
 
     def begin(self, step: int) -> None:
         """Write config.json, name the folder the latest, and open the journal after `step`; later records are cut off.

@@ -1,4 +1,4 @@
-"""The files of a run that grow: metrics.jsonl, TensorBoard events, and when the test set was opened."""
+"""The files of a run that grow: metrics.jsonl, TensorBoard events, and openings of the test set."""
 
 import datetime
 import hashlib
@@ -15,14 +15,13 @@ from rowlstm_jax.runs.records import Record
 
 
 class EventFile:
-    """A new file of events in a folder, written at once.
+    """A new file of TensorBoard events in a folder; each event is written at once.
 
-    tensorboardX's `SummaryWriter` has a thread write it, and waits for that thread for ever once a full disk ended it.
+    tensorboardX's `SummaryWriter` has a thread that writes. If a full disk ends this thread, the writer waits for ever.
     """
 
     def __init__(self, directory: Path):
-        # Imported here: it costs 0.15 s that a mistake in the flags should not wait for. Where torch is installed it
-        # would import that too, 1.5 s for nothing that is used here, unless torch seems absent.
+        # Imported late, as it takes 0.15 s. It would import torch too, 1.5 s, unless torch seems not to be installed.
         torch = sys.modules.get("torch")
         sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
         try:
@@ -34,7 +33,7 @@ class EventFile:
         self._writer = EventsWriter(str(directory / "events"))
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Append an event that holds some scalars by name."""
+        """Append an event with some numbers by name."""
         from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
         from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -42,12 +41,12 @@ class EventFile:
         self._writer.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=scalars)))
 
     def close(self) -> None:
-        """Write what has been buffered, and close the file."""
+        """Write what is buffered, and close the file."""
         self._writer.close()
 
 
 class Journal:
-    """What a run writes down as it goes on; of several processes the first one writes.
+    """The files of a run that grow; the first of several processes writes them.
 
     Args:
       directory: the folder of the run.
@@ -61,7 +60,7 @@ class Journal:
         self._events: EventFile | None = None
 
     def open(self, step: int) -> None:
-        """Open the files, in the first process, to continue after `step`; what they say of later steps is cut off."""
+        """Open the files, in the first process, to continue after `step`; records of later steps are removed."""
         kept = [record for record in self.records() if record["step"] <= step]
         metrics, text = self._directory / "metrics.jsonl", to_lines(kept)
         write_text(metrics, text)
@@ -81,12 +80,7 @@ class Journal:
                 file.close()
 
     def log(self, step: int, record: Record) -> None:
-        """Append one object to metrics.jsonl, and its numbers to the TensorBoard events.
-
-        Raises:
-          OSError: they can't be written.
-          RuntimeError: no files are open.
-        """
+        """Append a record to metrics.jsonl, and its numbers to the TensorBoard events. Raises an OSError if it can't."""
         from_first_process(lambda: self._log(step, record))
 
     @property
@@ -95,11 +89,7 @@ class Journal:
         return self._recorded.hexdigest()
 
     def records(self) -> list[Record]:
-        """The objects of metrics.jsonl; a last line that a killed process left unfinished is no record.
-
-        Raises:
-          UserError: a finished line is damaged.
-        """
+        """The records of metrics.jsonl. Raises a UserError if a line is damaged, other than an unfinished last one."""
         path = self._directory / "metrics.jsonl"
         records = read_lines(path, "remove the line, or resume another run")
         if any(type(record.get("step")) is not int for record in records):
@@ -107,15 +97,17 @@ class Journal:
         return records
 
     def open_test(self, selected_steps: list[int]) -> None:
-        """Record that the test set is opened, and for the weights of which steps: once, in an honest run."""
-        from_first_process(lambda: self._open_test(selected_steps))
+        """Record that the test set is opened, for the weights of these steps: once, in an honest run."""
+
+        def append() -> None:
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            openings = [*self.test_openings(), {"time": now, "selected_steps": selected_steps}]
+            write_text(self._directory / "test_openings.jsonl", to_lines(openings))
+
+        from_first_process(append)
 
     def test_openings(self) -> list[Record]:
-        """When the test set was opened, and for which weights; of all starts of the run.
-
-        Raises:
-          UserError: a line is damaged.
-        """
+        """When the test set was opened, and for which weights. Raises a UserError if a line is damaged."""
         lost = "put it back from a copy, or start a new run: without it nobody knows how often the test set was opened"
         return read_lines(self._directory / "test_openings.jsonl", lost)
 
@@ -138,8 +130,3 @@ class Journal:
                 of_seeds = zip(self._seeds, value, strict=True)
                 scalars |= {f"{name}/seed{seed}": of_seed for seed, of_seed in of_seeds}
         self._events.add(step, {name: value for name, value in scalars.items() if value is not None})
-
-    def _open_test(self, selected_steps: list[int]) -> None:
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        openings = [*self.test_openings(), {"time": now, "selected_steps": selected_steps}]
-        write_text(self._directory / "test_openings.jsonl", to_lines(openings))

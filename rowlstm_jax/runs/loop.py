@@ -3,8 +3,9 @@
 import contextlib
 import dataclasses
 import functools
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import chex
@@ -24,53 +25,39 @@ from rowlstm_jax.runs.folder import RunFolder
 from rowlstm_jax.runs.records import Record, by_seed, log_line, require_few_skipped, require_finite, training_record
 from rowlstm_jax.runs.resume import begin
 from rowlstm_jax.runs.run import Run
-from rowlstm_jax.runs.signals import stop_signals
 from rowlstm_jax.tasks import Preprocessing, order_index, read
 from rowlstm_jax.training import Metrics, RunState, SkipState
 
-# A dispatch can't be interrupted, so it is never longer than this, however rarely a run logs.
-MAX_STEPS_PER_DISPATCH = 100
+MAX_STEPS_PER_DISPATCH = 100  # a dispatch can't be interrupted, so it stays short however rarely a run logs
 
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """The trained models of all seeds.
+    """The trained models of all seeds."""
 
-    Attributes:
-      params: the weights that the protocol selects, [S, ...].
-      selected_steps: of which steps they are, [S].
-      last_step: the last that was taken.
-      steps_taken: by this process; fewer after a resume.
-      evaluate: evaluates the models on some examples.
-      validation: their evaluation on the validation set; None if it is empty.
-    """
-
-    params: chex.ArrayTree
-    selected_steps: list[int]
+    params: chex.ArrayTree  # the weights that the protocol selects, [S, ...]
+    selected_steps: list[int]  # the steps that they are from, [S]
     last_step: int
-    steps_taken: int
-    evaluate: Callable[[Examples], Evaluation]
-    validation: Evaluation | None
+    steps_taken: int  # by this process; fewer after a resume
+    evaluate: Callable[[Examples], Evaluation]  # of these weights
+    validation: Evaluation | None  # None if there are no validation examples
 
 
 def fit(run: Run, data: Splits, folder: RunFolder) -> Fitted:
     """Train a run, from its last checkpoint if it is resumed.
 
-    Args:
-      run: what is trained and how.
-      data: the splits.
-      folder: where the run is written.
-
     Raises:
       UserError: the batch is larger than the training data, the model larger than the memory, or the run can't go on
-        from what its folder holds.
-      NonFiniteError: the loss or its gradient stopped being finite; nothing saved is lost.
+        from what its folder contains.
+      NonFiniteError: a loss or gradient is not finite; nothing saved is lost.
       InterruptedRun: SIGINT or SIGTERM came; the state after the steps under way has been saved.
     """
     config, clock = run.config, folder.clock
-    _require_fitting(run, data)
+    _require_fitting(run, len(data.train))
     seeds = Seeds(config.num_seeds, parallel.make_mesh(config.batch_size, config.devices, config.num_seeds))
     console.show_devices(seeds.mesh, config.batch_size, config.num_seeds)
+    if config.memory_health:
+        console.show_missing_diagnostics(run.recipe.model)
     with writing(folder.path), contextlib.ExitStack() as stack:
         signals = stack.enter_context(stop_signals())
         with clock.phase("compile"), all_or_none():
@@ -78,16 +65,15 @@ def fit(run: Run, data: Splits, folder: RunFolder) -> Fitted:
         with clock.phase("checkpoint"), all_or_none():
             first_step, state, about = begin(run, folder, compiled, data)
             checkpoints = stack.enter_context(Checkpoints(folder.path / "checkpoints", about))
-            if folder.from_checkpoint and not first_step:  # the other run may go on, and its weights change
+            if folder.from_checkpoint and not first_step:  # that run may go on and change its weights
                 checkpoints.save(0, state, recorded=folder.journal.recorded)
                 checkpoints.wait()
         with clock.phase("compile"), all_or_none():
             compiled.compile()
         console.show_parameters(state.state.params)
-        state.evaluation_params()  # an average of another dtype is converted by what is compiled now
+        state.evaluation_params()  # compiles the conversion of an average of another dtype
         watch = stack.enter_context(parallel.watch_compilation()) if config.strict_compile else None
-        loop = _Loop(config, folder, compiled, checkpoints, data, signals, watch)
-        step, state = loop.train(first_step, state)
+        step, state = _Loop(config, folder, compiled, checkpoints, data, signals, watch).train(first_step, state)
     params, selected = state.evaluation_params(), [step] * config.num_seeds
     if state.scores is not None:
         params, selected = state.best, jax.device_get(state.scores.step).tolist()
@@ -97,13 +83,31 @@ def fit(run: Run, data: Splits, folder: RunFolder) -> Fitted:
     return Fitted(params, selected, step, step - first_step, evaluate, validation)
 
 
-def _require_fitting(run: Run, data: Splits) -> None:
-    if run.config.batch_size > len(data.train):
-        raise UserError(
-            f"--batch-size is {run.config.batch_size}, more than the {len(data.train)} training examples; choose less."
-        )
+def _require_fitting(run: Run, examples: int) -> None:
+    if (size := run.config.batch_size) > examples:
+        raise UserError(f"--batch-size is {size}, more than the {examples} training examples; choose less.")
     if run.recipe.patience is not None and run.protocol.selection != "best_validation":
         raise ValueError("A recipe with patience needs a protocol that selects the best evaluated step.")
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM within the block; a second signal of a kind acts as it did before."""
+    received: list[int] = []
+    previous = {}
+
+    def receive(signum: int, _: object) -> None:
+        received.append(signum)
+        signal.signal(signum, previous[signum])
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(signum) != signal.SIG_IGN:  # a job in the background ignores Ctrl-C
+            previous[signum] = signal.signal(signum, receive)
+    try:
+        yield received
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
 
 
 def _make_steps(run: Run, data: Splits, seeds: Seeds) -> CompiledSteps:
@@ -122,7 +126,7 @@ def _make_steps(run: Run, data: Splits, seeds: Seeds) -> CompiledSteps:
 
 @dataclasses.dataclass(frozen=True)
 class _Loop:
-    """The steps of a run, and what is due between them."""
+    """The steps of a run, and what is due between them: records, validation, checkpoints, and the end."""
 
     config: RunConfig
     folder: RunFolder
@@ -135,21 +139,20 @@ class _Loop:
     def train(self, step: int, state: RunState) -> tuple[int, RunState]:
         """Train to the last step, or until every seed has stopped."""
         config, compiled, clock = self.config, self.compiled, self.folder.clock
-        first_step, trace_wanted, began = step, config.profile, time.perf_counter()
-        with (
-            jax.transfer_guard("disallow"),
-            tqdm(total=config.steps, initial=step, unit="step", disable=None) as bar,
-        ):
+        first_step, began = step, time.perf_counter()
+        trace_wanted = config.profile and parallel.is_first_process()
+        with jax.transfer_guard("disallow"), tqdm(total=config.steps, initial=step, unit="step", disable=None) as bar:
             while step < config.steps and not compiled.all_stopped(state):
                 self._stop_if_asked(step, state)
                 stop = _next_stop(config, step, compiled.steps_per_dispatch)
-                # The first dispatch is not like the others, so the second is traced, if there is one.
+                # The first dispatch is slower than the others, so the second is traced, if there is one.
                 traced = trace_wanted and (step > first_step or stop == config.steps)
                 trace_wanted = trace_wanted and not traced
-                with clock.phase("train"), _trace(self.folder) if traced else contextlib.nullcontext():
+                profile = jax.profiler.trace(self.folder.path / "profile") if traced else contextlib.nullcontext()
+                with clock.phase("train"), profile:
                     indices = _batches(config, len(self.data.train), step, stop - step)
                     state = compiled.train(state, indices)
-                    after_update = compiled.evaluate_minibatch(state.state.params, indices[:, -1])  # waits behind
+                    after_update = compiled.evaluate_minibatch(state.state.params, indices[:, -1])  # in the background
                     sums = jax.device_get(state.metrics)
                 clock.seconds["loop"] = time.perf_counter() - began  # from the first step to the last
                 with clock.phase("minibatch"):
@@ -169,7 +172,7 @@ class _Loop:
     def _record(
         self, step: int, state: RunState, sums: Metrics, after_update: Metrics, last_batch: np.ndarray
     ) -> tuple[RunState, Record]:
-        """What is to be recorded at a step, if anything, and the state after that."""
+        """The state after a step's validation, and the record of the step; empty if none is due."""
         record, config = {}, self.config
         if _due(config, step, config.log_every):
             record = training_record(step * config.batch_size, sums, after_update)
@@ -191,8 +194,9 @@ class _Loop:
             validation = self.compiled.evaluate(params, self.data.validation)
             if not np.isfinite(validation.loss).all():
                 losses = ", ".join(f"{loss:g}" for loss in validation.loss)
-                words = f"The validation loss at step {step} is not finite ({losses}); lower --learning-rate."
-                raise NonFiniteError(words)
+                raise NonFiniteError(
+                    f"The validation loss at step {step} is not finite ({losses}); lower --learning-rate."
+                )
             state = self.compiled.select(state, params, step, validation.accuracy)
         loss, accuracy = by_seed(validation.loss), by_seed(validation.accuracy)
         return state, {"validation_loss": loss, "validation_accuracy": accuracy}
@@ -214,23 +218,18 @@ class _Loop:
             )
 
     def _require_finite(self, step: int, state: RunState, sums: Metrics, after_update: Metrics) -> None:
-        saved = self.checkpoints.latest_step
-        where = f"The checkpoint of step {saved} is kept in {self.folder.path}."
-        kept = "No checkpoint was saved yet." if saved is None else where
+        saved, folder = self.checkpoints.latest_step, self.folder.path
+        kept = (
+            "No checkpoint was saved yet." if saved is None else f"The checkpoint of step {saved} is kept in {folder}."
+        )
         if self.config.on_nonfinite == "halt":
             require_finite(self.config.seeds, step, sums, after_update, kept)
         else:
             require_few_skipped(self.config.seeds, step, np.asarray(_skipping(state).longest), kept)
 
 
-def _trace(folder: RunFolder) -> contextlib.AbstractContextManager[None]:
-    """Write what the devices do within the block to profile/."""
-    here = parallel.is_first_process()
-    return jax.profiler.trace(folder.path / "profile") if here else contextlib.nullcontext()
-
-
 def _skipping(state: RunState) -> SkipState:
-    """What `skip_nonfinite` has counted, [S] each, in every process."""
+    """The counts of `skip_nonfinite`, [S] each, in every process."""
     opt_state: Any = state.state.opt_state
     return parallel.fetch(opt_state.replace(inner=None))
 
@@ -245,6 +244,6 @@ def _due(config: RunConfig, step: int, every: int) -> bool:
 
 
 def _next_stop(config: RunConfig, step: int, steps_per_dispatch: int) -> int:
-    """The step up to which training may go on without the host."""
+    """The next step at which something is due, or a dispatch ends."""
     cadences = (config.log_every, config.eval_every, config.checkpoint_every)
     return min(config.steps, step + steps_per_dispatch, *(step - step % every + every for every in cadences))

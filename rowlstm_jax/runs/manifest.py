@@ -22,11 +22,10 @@ LEAF_NAME = re.compile(r"[\w\-.]+(/[\w\-.]+)*")
 
 
 class DamagedError(Exception):
-    """A file of a checkpoint is not as it was saved; the reason is a phrase."""
+    """A file of a checkpoint is not as it was saved; its arguments are the path and a phrase."""
 
-    def __init__(self, path: Path, reason: str):
-        super().__init__(f"{path}: {reason}")
-        self.path, self.reason = path, reason
+    def __str__(self) -> str:
+        return ": ".join(map(str, self.args))
 
 
 def is_of_a_run(about: Mapping[str, Any]) -> bool:

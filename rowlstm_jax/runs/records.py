@@ -1,4 +1,4 @@
-"""What a run writes down at a step: metrics.jsonl, and the line on the terminal."""
+"""The record of a step: its values, its line on the terminal, and the errors that its values raise."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,17 +8,14 @@ import numpy as np
 from rowlstm_jax.errors import NonFiniteError
 from rowlstm_jax.training import Metrics
 
-# A value of one seed, or a list of the values of several.
-Record = dict[str, Any]
-
-
+Record = dict[str, Any]  # by name, a number, or a list with a number for each of several seeds
 MAX_SKIPPED = 10  # steps in a row that are not finite
 
 
 def by_seed(values: Any) -> Any:
-    """[S, ...] as JSON values: those of the only seed, or a list over the seeds; null for what is not finite."""
+    """[S, ...] as JSON values: that of a single seed, or a list over seeds; null for a number that is not finite."""
     values = np.asarray(values)
-    if not np.isfinite(values).all():  # where all steps of a record were skipped, or some gradient vanished
+    if not np.isfinite(values).all():  # all steps since the last record were skipped, or a gradient vanished
         values = np.where(np.isfinite(values), values.astype(object), None)
     return values.tolist()[0] if len(values) == 1 else values.tolist()
 
@@ -27,7 +24,7 @@ def training_record(examples: int, sums: Metrics, after_update: Metrics) -> Reco
     """The last minibatch after its update, as in the notebook, and means since the last record.
 
     Args:
-      examples: that each seed has seen.
+      examples: how many each seed has seen.
       sums: over the steps since the last record, [S].
       after_update: of the last minibatch, [S].
     """
@@ -43,7 +40,7 @@ def training_record(examples: int, sums: Metrics, after_update: Metrics) -> Reco
 
 
 def log_line(step: int, steps: int, record: Mapping[str, Any]) -> str:
-    """A record in words; of several seeds, the means."""
+    """A record in words, with means over seeds."""
 
     def mean(name: str) -> float:
         return float(np.mean(np.asarray(record[name], float)))  # NaN where one is null
@@ -62,25 +59,22 @@ def log_line(step: int, steps: int, record: Mapping[str, Any]) -> str:
 
 
 def require_finite(seeds: range, step: int, sums: Metrics, after_update: Metrics, kept: str) -> None:
-    """Check the steps since the last record.
+    """Raise a NonFiniteError if a loss or gradient since the last record is not finite.
 
     Args:
       seeds: S of them.
-      step: that has been taken.
+      step: the last one taken.
       sums: over the steps since the last record, [S].
       after_update: of the last minibatch, [S].
-      kept: a sentence on what is not lost.
-
-    Raises:
-      NonFiniteError: a loss or the norm of a gradient is not finite.
+      kept: a sentence on what is saved.
     """
     bad = np.flatnonzero((sums.nonfinite > 0) | ~np.isfinite(after_update.loss))
     if not len(bad):
         return
-    # Once a weight is not finite no later loss is, so the count tells the last step that was.
+    # After a weight is not finite no loss is, so the number of bad steps gives the last good one.
     places = []
     for seed in bad:
-        finite = int(sums.steps[seed])  # since the last record
+        finite = int(sums.steps[seed])
         norm = f", where its norm was {sums.gradient_norm[seed] / finite:.3g} on average" if finite else ""
         places.append(f"step {step - int(sums.nonfinite[seed])} of seed {seeds[seed]}{norm}")
     raise NonFiniteError(
@@ -90,10 +84,9 @@ def require_finite(seeds: range, step: int, sums: Metrics, after_update: Metrics
 
 
 def require_few_skipped(seeds: range, step: int, longest: np.ndarray, kept: str) -> None:
-    """Check how many steps in a row the optimiser has skipped at most, [S].
+    """Raise a NonFiniteError if the optimiser of a seed skipped more than `MAX_SKIPPED` steps in a row.
 
-    Raises:
-      NonFiniteError: of a seed, more than `MAX_SKIPPED`.
+    `longest` [S] is the number of steps in the longest such row.
     """
     if not len(bad := np.flatnonzero(longest > MAX_SKIPPED)):
         return

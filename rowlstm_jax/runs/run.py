@@ -1,4 +1,4 @@
-"""What a run is: a value, made before anything is read, computed or written."""
+"""What a run is, and whether a run on disk is the same."""
 
 import dataclasses
 import functools
@@ -22,9 +22,9 @@ class Run:
     """What is trained, on what, and how: all that decides the numbers of a run.
 
     Attributes:
-      experiment: the name of the experiment; by default the run's folder lies in runs/<experiment>/.
+      experiment: its name; by default the run's folder lies in runs/<experiment>/.
       config: the flags.
-      protocol: what is measured: data set, split, reading order, augmentation and selection.
+      protocol: data set, split, reading order, augmentation and selection.
       recipe: model, optimiser and loss. With `--on-nonfinite skip` the optimiser is wrapped in `skip_nonfinite`.
     """
 
@@ -40,17 +40,17 @@ class Run:
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
-        """What a resumed run must have in common with this one, as JSON values by name."""
+        """JSON values by name that a resumed run must have in common with this one."""
         return identity(self.experiment, self.config, self.protocol, self.recipe)
 
     @functools.cached_property
     def code(self) -> dict[str, str]:
-        """SHA-256 of the source of what the run is made of outside installed packages, by name."""
+        """Digests of the user's code that the run consists of, by name."""
         return code_of(self.recipe, extra=(ORDERS.get(self.protocol.order),))
 
 
 def require_same_run(run: Run, where: Path, saved: Mapping[str, Any], checkpoints: Path) -> None:
-    """Refuse to resume a run as another one.
+    """Refuse to resume another run than this one.
 
     Args:
       run: of the present start.
@@ -73,7 +73,7 @@ def require_same_run(run: Run, where: Path, saved: Mapping[str, Any], checkpoint
 
 
 def different_arrays(checkpoints: Path, protocol: Protocol, recipe: Recipe, num_seeds: int) -> str:
-    """A table of the arrays in which a folder's newest checkpoint differs from a program; empty if there are none."""
+    """A table of the arrays in which the newest checkpoint differs from a recipe; empty if there are none."""
     saved = manifest.newest(checkpoints)
     if saved is None:
         return ""

@@ -170,11 +170,14 @@ def skip_nonfinite(optimizer: optax.GradientTransformation) -> optax.GradientTra
     return optax.GradientTransformation(init, update)
 
 
+NO_WEIGHTS = frozenset({"bias", "biases", "b", "scale", "scales", "gamma", "beta"})  # words in names of parameters
+
+
 def decay_mask(params: chex.ArrayTree) -> chex.ArrayTree:
     """Which parameters get weight decay: weight matrices, and no biases, scales or fixed weights of a reservoir.
 
-    Arrays of two or more axes decay, unless their name is `bias` or `scale`, ends in `_bias` or `_scale`, or begins
-    with `reservoir_`. The name counts, as a cell may stack the biases of its gates in an array [4, H].
+    Arrays of two or more axes decay, unless a word of their name is bias, scale, gamma, beta or b, or the first word is
+    reservoir. The name counts, as a cell may stack the biases of its gates in an array [4, H].
 
     Example:
       >>> decay_mask({"kernel": jnp.ones((3, 4)), "bias": jnp.ones((4, 4)), "reservoir_kernel": jnp.ones((4, 4))})
@@ -189,8 +192,8 @@ def decay_mask(params: chex.ArrayTree) -> chex.ArrayTree:
 
     def decays(path: tuple[Any, ...], leaf: jax.Array) -> bool:
         name = jax.tree_util.keystr(path[-1:], simple=True)
-        fixed = name.startswith("reservoir_") or name.split("_")[-1] in ("bias", "scale")
-        return jnp.ndim(leaf) >= 2 and not fixed
+        words = name.lower().split("_")
+        return jnp.ndim(leaf) >= 2 and words[0] != "reservoir" and not NO_WEIGHTS.intersection(words)
 
     return jax.tree_util.tree_map_with_path(decays, params)
 

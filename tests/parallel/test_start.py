@@ -33,7 +33,7 @@ def test_a_jax_that_has_started_keeps_its_devices_and_other_threads_are_said(mon
     start(RunConfig(devices=4))
     assert capsys.readouterr().err == ""
     start(RunConfig(devices=2))
-    assert "JAX has started in this process with 4 threads, and this run would use 2" in capsys.readouterr().err
+    assert "with 4 devices and 4 threads, and this run would use 2 of each" in capsys.readouterr().err
     assert jax.devices() == devices
     assert os.environ["NPROC"] == "4"
 

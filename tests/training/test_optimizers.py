@@ -180,7 +180,19 @@ def test_of_every_cell_the_matrices_decay_and_no_scale_bias_or_reservoir(name):
 
 def test_of_an_own_cell_names_count_before_axes():
     stacked = {
-        name: np.ones((2, 4)) for name in ("scale", "bias", "gate_bias", "norm_scale", "reservoir_in", "rescaled")
+        name: np.ones((2, 4))
+        for name in (
+            "scale",
+            "bias",
+            "gate_bias",
+            "norm_scale",
+            "reservoir_in",
+            "bias_f",
+            "Biases",
+            "b",
+            "gamma",
+            "rescaled",
+        )
     }
     params = {**stacked, "kernel": np.ones((2, 7, 4)), "time_constants": np.ones(4)}
     decays = {"kernel": True, "rescaled": True}

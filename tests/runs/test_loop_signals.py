@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from rowlstm_jax.runs.signals import stop_signals
+from rowlstm_jax.runs.loop import stop_signals
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
