@@ -54,15 +54,13 @@ def table(results: Path) -> str:
 
 
 def _row(experiment: str, task: str, summary: dict[str, Any]) -> str:
-    accuracy, seeds, steps, size = (summary[k] for k in ("test_accuracy", "seeds", "steps", "num_params"))
-    values = [100 * value for value in values_over_seeds(accuracy)]
+    seeds, steps, size = (summary[name] for name in ("seeds", "steps", "num_params"))
+    values = [100 * value for value in values_over_seeds(summary["test_accuracy"])]
     spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    figure, which = (
-        f"{statistics.fmean(values):.2f}{spread} %",
-        "-".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))),
-    )
-    minutes = f"{summary['timing']['ms_per_step'] * steps / 60_000:.0f} min"  # by the pace of the last steps
-    return f"| `{experiment}` | {task} | {steps:,} | {size:,} | {which} | {figure} | {minutes} |"
+    which = "-".join(map(str, sorted({seeds[0], seeds[-1]})))
+    minutes = summary["timing"]["ms_per_step"] * steps / 60_000  # by the pace of the last steps
+    figures = f"{steps:,} | {size:,} | {which} | {statistics.fmean(values):.2f}{spread} % | {minutes:.0f} min |"
+    return f"| `{experiment}` | {task} | {figures}"
 
 
 def write(readme: Path, results: Path) -> None:
