@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rowlstm_jax import cli
 from rowlstm_jax import compare as compare_runs
-from rowlstm_jax.config import Flags, absolute, require_writable
+from rowlstm_jax.config import Flags, absolute, require_writable  # flags of a script that trains nothing
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rowlstm_jax import UserError, cli, diagnostics, open_run, plots
-from rowlstm_jax.config import DataConfig, StartConfig, require_writable
-from rowlstm_jax.data import Examples, load, split
+from rowlstm_jax.config import DataConfig, StartConfig, require_writable  # flags of a script that trains nothing
+from rowlstm_jax.data import Examples, load, split  # data without a run
 from rowlstm_jax.runs import console
 from rowlstm_jax.tasks import scale
 

@@ -10,8 +10,8 @@ import dataclasses
 from pathlib import Path
 
 from rowlstm_jax import ORDERS, UserError, cli, naming_flags, plots
-from rowlstm_jax.config import DataConfig, absolute, require_writable
-from rowlstm_jax.data import load
+from rowlstm_jax.config import DataConfig, absolute, require_writable  # flags of a script that trains nothing
+from rowlstm_jax.data import load  # data without a run
 from rowlstm_jax.tasks import order_index, require_orders
 
 

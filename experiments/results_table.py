@@ -13,8 +13,8 @@ from typing import Any
 
 from rowlstm_jax import UserError, cli
 from rowlstm_jax.analysis import values_over_seeds
-from rowlstm_jax.config import Flags
-from rowlstm_jax.runs import read_json, read_text, write_text
+from rowlstm_jax.config import Flags  # flags of a script that trains nothing
+from rowlstm_jax.runs import read_json, read_text, write_text  # small files, written whole
 
 ROOT = Path(__file__).parents[1]
 MARKS = "<!-- results -->\n", "<!-- end of results -->\n"

@@ -69,12 +69,9 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, tree: Any, **about: Any) -> None:
-        """Copy the tree to the host and write it in the background; the caller may donate its buffers at once.
+        """Copy a tree of arrays and PRNG keys to the host and write it in the background, unless `step` is the latest.
 
-        Args:
-          step: nothing happens if it is the latest step.
-          tree: arrays and typed PRNG keys.
-          about: more entries for `Manifest.about`.
+        The caller may donate its buffers at once. `about` is added to `Manifest.about`.
 
         Raises:
           UserError: this checkpoint, or the one before it, can't be written.

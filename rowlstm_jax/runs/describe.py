@@ -50,7 +50,7 @@ def opaque(value: Any, name: str) -> list[str]:
 
 
 def walk(value: Any, name: str) -> Iterator[tuple[str, Any, str, bool]]:
-    """A value and its parts, each before its own parts. What contains itself is listed once.
+    """A value and its parts, each before its own parts. A value that contains itself is listed once.
 
     Yields:
       The dotted name of a part; the part; its text; whether text and parts tell it apart from any other.
@@ -218,7 +218,7 @@ def _is_written(name: str, member: Any, kind: type) -> bool:
 
 
 def _is_left_out(name: object, kind: type = object) -> bool:
-    """Whether an attribute decides no number: Python, JAX or Flax made it, it is a cache, or a resume may change it."""
+    """Whether an attribute changes no result: Python, JAX or Flax made it, it is a cache, or a resume may change it."""
     of_flags = issubclass(kind, Flags) and free_on_resume(str(name))
     of_flax = issubclass(kind, nn.Module) and name in BY_FLAX
     is_cache = isinstance(getattr(kind, str(name), None), functools.cached_property)
@@ -236,7 +236,7 @@ def _is_identified(value: Any) -> bool:
 
 
 def _module(value: Any) -> dict[str, Any]:
-    """The module of what a library defines, unless it is the first that defines its name in one of `NAMESPACES`."""
+    """The module of a library's function or class, unless its name is enough to find it in `NAMESPACES`."""
     module, name = definition(value)[0], definition(value)[1].partition(".")[0]
     first = next((definition(vars(place)[name])[0] for place in NAMESPACES if name in vars(place)), None)
     is_clear = is_of_python(module) or module == first or module.partition(".")[0] == "rowlstm_jax"

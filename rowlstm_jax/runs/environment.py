@@ -47,7 +47,7 @@ def script_file() -> Path | None:
 
 
 def git_state(folder: Path | None = None) -> dict[str, Any] | None:
-    """{"commit": SHA-1, "dirty": whether tracked files have changed since}; None without a commit or an answer of git.
+    """The "commit" that is checked out, and "dirty": whether tracked files have changed; None if git has no answer.
 
     The folder is by default that of the script, or in a notebook the working directory.
     """

@@ -83,7 +83,7 @@ def read_json(path: Path, remedy: str, missing: str | None = None) -> dict[str, 
 
 
 def read_lines(path: Path, remedy: str) -> list[dict[str, Any]]:
-    """The objects of a .jsonl; none if there is no file. An unfinished last line is skipped, a damaged line refused."""
+    """The objects of a .jsonl; none if there is no file. An unfinished last line is skipped, a damaged one raises."""
     objects, number = [], 0
     try:
         require_file(path, LARGEST_LINES)
@@ -135,7 +135,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def require_file(path: Path, largest: int) -> None:
-    """Raise a ValueError if a path is not a file, but for instance a pipe without an end, or has too many bytes."""
+    """Raise a ValueError if a path is not a regular file (a pipe may never end), or has too many bytes."""
     size = path.stat().st_size
     if not path.is_file():
         raise ValueError("it is no file")

@@ -196,11 +196,10 @@ class RunFolder:
         with writing(self.path) if kind is None else contextlib.suppress(OSError):  # an earlier error counts more
             self.journal.close()
         with contextlib.suppress(OSError):
-            if self._is_empty():
-                self._lock.remove()
-                if self._made:
-                    self.path.rmdir()
-            self._lock.release()
+            unused = self._is_empty()
+            self._lock.release(remove=unused)
+            if unused and self._made:
+                self.path.rmdir()
 
     def _is_empty(self) -> bool:
         """Whether no run has begun in the folder; a killed start may have left files whose names start with a dot."""
@@ -208,7 +207,7 @@ class RunFolder:
 
 
 class FolderLock:
-    """A lock that ends with the process that holds it, however it ends; `.owner` names this process."""
+    """A lock that ends with the process that holds it, however it ends; `.owner` names that process."""
 
     def __init__(self, directory: Path):
         self._directory, self._owner = directory, directory / ".owner"
@@ -224,16 +223,13 @@ class FolderLock:
             ) from error
         write_json(self._owner, {"host": socket.gethostname(), "process": os.getpid()})
 
-    def release(self) -> None:
-        """Give the lock back, if this process has it."""
+    def release(self, *, remove: bool = False) -> None:
+        """Give the lock back, if this process has it; with `remove`, leave no file of it."""
+        if remove:  # while it is locked, so that no other process can lock the removed file
+            (self._directory / ".lock").unlink(missing_ok=True)
         if self._lock.is_locked:
             self._owner.unlink(missing_ok=True)
             self._lock.release()
-
-    def remove(self) -> None:
-        """Give the lock back and remove its files."""
-        (self._directory / ".lock").unlink(missing_ok=True)  # first, so that no process locks a file that is removed
-        self.release()
 
     def _holder(self) -> str:
         try:

@@ -42,8 +42,7 @@ def code_of(recipe: Any, extra: Iterable[Any] = ()) -> dict[str, str]:
     used: dict[int, types.FunctionType | type] = {}
     for _, value, _, _ in walk((recipe, *extra), "code"):
         if isinstance(value, types.FunctionType | type):
-            of_it = value.__mro__ if isinstance(value, type) else [value]
-            used |= {id(value): value for value in of_it if is_users(value)}
+            used |= {id(each): each for each in getattr(value, "__mro__", [value]) if is_users(each)}
     script = environment.script_file()
     found = {f"{SCRIPT}{script.name}": digest(script.read_bytes())} if script else {}
     classes = {_name(value) for value in used.values() if isinstance(value, type)}
@@ -57,8 +56,8 @@ def code_of(recipe: Any, extra: Iterable[Any] = ()) -> dict[str, str]:
 def changed_code(saved: Mapping[str, str], now: Mapping[str, str], same_version: bool) -> list[str]:
     """The names in `code_of` whose code has changed since a run was saved.
 
-    A name that only one start has is not compared: the run may be resumed from another script or a notebook. Neither
-    are digests of what two versions of Python compiled, nor our experiments in two versions of rowlstm_jax.
+    A name that only one start has is not compared: the run may be resumed from another script or a notebook. Code that
+    two versions of Python compiled, and our experiments in two versions of rowlstm_jax, are not compared either.
     """
 
     def changed(name: str, after: str) -> bool:
@@ -75,9 +74,9 @@ def comparable(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The entries of two identities that must be equal.
 
-    A flag that the saved run did not have is left out if it has its default; so is, with `--accept-changed-code`, what
-    source code decides. If the packages in `BUILD_RECIPES` had other `versions`, only what both have is compared, and
-    outside the model only values.
+    A flag that the saved run did not have is left out if it has its default. With `--accept-changed-code`, parts that
+    source code decides are left out. If the packages in `BUILD_RECIPES` had other `versions`, only names that both have
+    are compared, and outside the model only values.
     """
     installed = environment.versions()
     same = all(versions.get(package) == installed[package] for package in BUILD_RECIPES)
@@ -109,7 +108,7 @@ def _is_stable(name: str, before: str, after: str) -> bool:
 
 
 def without_optimizer(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of an identity that must stay when the optimiser is reset; a script's flags act through the recipe."""
+    """The part of an identity that a reset of the optimiser keeps; flags of a script only act through these parts."""
     flags = {field.name for field in dataclasses.fields(RunConfig) if not of_the_optimizer(field.name)} | {"experiment"}
     parts = {name for name in identity if name.startswith(("protocol.", "recipe"))}
     return {k: v for k, v in identity.items() if k in flags | parts and not k.startswith("recipe.optimizer")}
@@ -129,7 +128,7 @@ def refuse(where: object, settings: Sequence[str], table: str, same_but_optimize
     """Raise a UserError that names the settings and the arrays that differ, a line each, and says what would help."""
     settings = [phrase for phrase in settings if not phrase.startswith("recipe")] or settings  # flags say it shorter
     shown = [*settings[:MOST], *([f"and {len(settings) - MOST} more"] if len(settings) > MOST else [])]
-    what = f"with other settings: {'; '.join(shown)}" if settings else "by this program, whose arrays are others"
+    what = f"with other settings: {'; '.join(shown)}" if settings else "by this program, which has other arrays"
     arrays = f"\nArrays, as they are saved and as they are needed:\n{table}" if table else ""
     reset = "add --reset-optimizer, which keeps the weights and starts the optimiser anew, "
     accept = "add --accept-changed-code, which goes on with the present code, "

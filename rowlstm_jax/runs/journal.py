@@ -80,7 +80,7 @@ class Journal:
                 file.close()
 
     def log(self, step: int, record: Record) -> None:
-        """Append a record to metrics.jsonl, and its numbers to the TensorBoard events. Raises an OSError if it can't."""
+        """Append a record to metrics.jsonl and its numbers to the TensorBoard events. May raise an OSError."""
         from_first_process(lambda: self._log(step, record))
 
     @property

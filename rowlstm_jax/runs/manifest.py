@@ -80,11 +80,7 @@ class Manifest:
 
 
 def read(folder: Path, *, verify: bool = True) -> dict[str, Any]:
-    """The content of a checkpoint's manifest, for `Manifest.of`.
-
-    Args:
-      folder: of the checkpoint; its name is the step.
-      verify: whether to compare the files with their digests.
+    """The content of the manifest in a checkpoint's folder, for `Manifest.of`; `verify` also checks the other files.
 
     Raises:
       DamagedError: the manifest, or a file, is not as it was saved.
@@ -170,7 +166,7 @@ def _bits(leaf: Any) -> Any:
 
 
 def differences(saved: Mapping[str, Leaf], now: Mapping[str, Any]) -> str:
-    """A table of the arrays, by name, in which a checkpoint differs from a program, one a line; empty if in none."""
+    """A table with a line for each array that differs between a checkpoint and a program; empty if none does."""
     rows = []
     for name in sorted({**saved, **now}):
         before = str(saved[name]) if name in saved else ""

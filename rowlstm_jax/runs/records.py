@@ -1,4 +1,8 @@
-"""The record of a step: its values, its line on the terminal, and the errors that its values raise."""
+"""The record of a step: its values, its line on the terminal, and the errors that its values raise.
+
+In all functions `sums` are over the steps since the last record, and `after_update` is the last minibatch after its
+update, as in the notebook; both are [S].
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,13 +25,7 @@ def by_seed(values: Any) -> Any:
 
 
 def training_record(examples: int, sums: Metrics, after_update: Metrics) -> Record:
-    """The last minibatch after its update, as in the notebook, and means since the last record.
-
-    Args:
-      examples: how many each seed has seen.
-      sums: over the steps since the last record, [S].
-      after_update: of the last minibatch, [S].
-    """
+    """The last minibatch and means since the last record; `examples` is how many each seed has seen."""
     with np.errstate(invalid="ignore"):  # if all steps were skipped
         values = {
             "loss": after_update.mean_loss,
@@ -59,15 +57,7 @@ def log_line(step: int, steps: int, record: Mapping[str, Any]) -> str:
 
 
 def require_finite(seeds: range, step: int, sums: Metrics, after_update: Metrics, kept: str) -> None:
-    """Raise a NonFiniteError if a loss or gradient since the last record is not finite.
-
-    Args:
-      seeds: S of them.
-      step: the last one taken.
-      sums: over the steps since the last record, [S].
-      after_update: of the last minibatch, [S].
-      kept: a sentence on what is saved.
-    """
+    """Raise a NonFiniteError if a loss or gradient since the last record is not finite; `kept` ends its message."""
     bad = np.flatnonzero((sums.nonfinite > 0) | ~np.isfinite(after_update.loss))
     if not len(bad):
         return
@@ -84,10 +74,7 @@ def require_finite(seeds: range, step: int, sums: Metrics, after_update: Metrics
 
 
 def require_few_skipped(seeds: range, step: int, longest: np.ndarray, kept: str) -> None:
-    """Raise a NonFiniteError if the optimiser of a seed skipped more than `MAX_SKIPPED` steps in a row.
-
-    `longest` [S] is the number of steps in the longest such row.
-    """
+    """Raise a NonFiniteError if the `longest` series of skipped steps of a seed, [S], is over `MAX_SKIPPED`."""
     if not len(bad := np.flatnonzero(longest > MAX_SKIPPED)):
         return
     places = [f"{longest[seed]} steps in a row of seed {seeds[seed]}" for seed in bad]

@@ -37,7 +37,7 @@ class Start(NamedTuple):
 
 
 def begin(run: Run, folder: RunFolder, steps: CompiledSteps, data: Splits) -> Start:
-    """Find out where a run begins, and begin its files; `steps` need not be compiled.
+    """Find out where a run begins, and open its files; `steps` need not be compiled.
 
     Raises:
       UserError: the run can't go on from what its folder contains.

@@ -50,16 +50,13 @@ class Run:
 
 
 def require_same_run(run: Run, where: Path, saved: Mapping[str, Any], checkpoints: Path) -> None:
-    """Refuse to resume another run than this one.
+    """Raise a UserError if a saved run is not this one, or its code has changed without --accept-changed-code.
 
     Args:
       run: of the present start.
       where: what is resumed, for the message.
-      saved: its "identity", "code", and the "versions" that it was saved with.
+      saved: its "identity" and "code", and the "versions" of the packages that it used.
       checkpoints: the folder of its checkpoints.
-
-    Raises:
-      UserError: it is another run, or its code has changed without --accept-changed-code.
     """
     same_version = saved["versions"].get("rowlstm_jax") == environment.versions(["rowlstm_jax"])["rowlstm_jax"]
     changed = changed_code(saved.get("code") or {}, run.code, same_version)
@@ -73,7 +70,7 @@ def require_same_run(run: Run, where: Path, saved: Mapping[str, Any], checkpoint
 
 
 def different_arrays(checkpoints: Path, protocol: Protocol, recipe: Recipe, num_seeds: int) -> str:
-    """A table of the arrays in which the newest checkpoint differs from a recipe; empty if there are none."""
+    """A table with a line for each array that differs between the newest checkpoint and a recipe; may be empty."""
     saved = manifest.newest(checkpoints)
     if saved is None:
         return ""

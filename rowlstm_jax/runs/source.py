@@ -84,7 +84,7 @@ def code_text(code: types.CodeType) -> str:
 def digest_of(value: types.FunctionType | type) -> str:
     """The `digest` of the source of a function or class.
 
-    Of a lambda, and if there is no source, as in a console: the version of Python and SHA-256 of the compiled code.
+    A lambda, and code without source as in a console, has the version of Python and the SHA-256 of its compiled code.
     """
     with contextlib.suppress(OSError, TypeError, SyntaxError, tokenize.TokenError):
         if source := inspect.getsource(value) if isinstance(value, type) else _source_of(value.__code__):
@@ -102,7 +102,7 @@ def _source_of(code: types.CodeType) -> str:
 
 
 def digest(source: bytes) -> str:
-    """SHA-256 of a program without comments, docstrings and layout, the same in any Python; of other text as it is."""
+    """SHA-256 of a program without comments, docstrings and layout, in any version of Python; or of any other text."""
     with contextlib.suppress(SyntaxError, ValueError):
         source = repr(_normal(ast.parse(source))).encode()
     return hashlib.sha256(source).hexdigest()

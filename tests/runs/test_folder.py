@@ -234,5 +234,5 @@ def test_the_holder_is_named_and_a_dead_one_holds_nothing(tmp_path):
     (tmp_path / ".owner").write_text("damaged")
     with pytest.raises(UserError, match=r"^Another process is using"):
         FolderLock(tmp_path).acquire()
-    lock.remove()
+    lock.release(remove=True)
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from rowlstm_jax.errors import InterruptedRun, NonFiniteError, UserError
-from rowlstm_jax.models.cells import BasicLSTMCell
+from rowlstm_jax.models.cells import BasicLSTMCell, ElmanCell
 from rowlstm_jax.runs.folder import RunFolder
 from rowlstm_jax.runs.journal import Journal
 from rowlstm_jax.runs.loop import fit
@@ -211,6 +211,16 @@ def test_a_batch_larger_than_the_data_is_refused_before_anything_is_written(make
     with pytest.raises(UserError, match="--batch-size is 42, more than the 41 training examples"):
         train(run, tiny_data)
     assert not run.config.run_dir.exists()
+
+
+def test_diagnostics_that_a_model_does_not_have_are_named_once(make_run, tiny_model, tiny_data, capsys):
+    other = Recipe(tiny_model.clone(cell=ElmanCell(4)), optax.adam(1e-2))
+    train(make_run(recipe=other, memory_health=True), tiny_data)
+    sentence = "--memory-health: model has the cell ElmanCell; only the gates of a BasicLSTMCell are known.\n"
+    assert capsys.readouterr().out.count(sentence) == 1
+    train(make_run("lstm", memory_health=True), tiny_data)
+    train(make_run("off", recipe=other), tiny_data)
+    assert "--memory-health" not in capsys.readouterr().out
 
 
 def test_training_compiles_nothing_after_its_first_step(make_run, tiny_data, monkeypatch, compilations):
