@@ -53,7 +53,7 @@ def imports(path: Path, root: Path = ROOT) -> Iterator[tuple[str, str]]:
             above = package[: len(package) - node.level + 1] if node.level else ()
             yield from ((".".join((*above, *filter(None, [node.module]))), alias.name) for alias in node.names)
         elif isinstance(node, ast.Call) and re.search(r"\b(import_module|__import__)$", ast.unparse(node.func)):
-            yield from ((argument.value, "") for argument in node.args[:1] if isinstance(argument, ast.Constant))
+            yield from ((str(argument.value), "") for argument in node.args[:1] if isinstance(argument, ast.Constant))
 
 
 def floor_of(relative: Path) -> str:

@@ -20,7 +20,7 @@ import optax
 
 from rowlstm_jax.config import Flags, free_on_resume
 from rowlstm_jax.runs.manifest import Leaf
-from rowlstm_jax.runs.source import code_text, definition, globals_read, is_library, is_of_python, is_users, members
+from rowlstm_jax.runs.source import code_text, definition, is_library, is_of_python, is_users, members, names_read
 
 PLAIN = (bool, int, float, str, type(None))
 WITHOUT_PARTS = (np.dtype, complex, bytes, bytearray, types.ModuleType, jax.tree_util.PyTreeDef)
@@ -187,6 +187,7 @@ def _of_function(function: types.FunctionType) -> dict[str, Any]:
     code, users, attributes = function.__code__, is_users(function), vars(function)
     cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
     parts = {name: cell.cell_contents for name, cell in cells if cell != types.CellType()}
+    parts = names_read(function, parts) if users else parts
     if users or "<locals>" in code.co_qualname:
         last = code.co_varnames[code.co_argcount - len(function.__defaults__ or ()) : code.co_argcount]
         defaults = dict(zip(last, function.__defaults__ or (), strict=True)) | (function.__kwdefaults__ or {})
@@ -195,7 +196,7 @@ def _of_function(function: types.FunctionType) -> dict[str, Any]:
         parts |= {"__wrapped__": attributes["__wrapped__"]} if "__wrapped__" in attributes else {}
     if not users:
         return parts | _module(function)
-    read = {f"__globals__.{name}": value for name, value in globals_read(function).items()}
+    read = {f"__globals__.{name}": value for name, value in names_read(function, function.__globals__).items()}
     return parts | {"__code__": code_text(code)} | read
 
 

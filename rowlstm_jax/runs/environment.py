@@ -47,9 +47,10 @@ def script_file() -> Path | None:
 
 
 def git_state(folder: Path | None = None) -> dict[str, Any] | None:
-    """The "commit" that is checked out, and "dirty": whether tracked files have changed; None if git has no answer.
+    """The "commit" that is checked out, and "dirty"; None if git has no answer.
 
-    The folder is by default that of the script, or in a notebook the working directory.
+    It is dirty if a tracked file has changed, or if git does not track the script. The folder is by default that of the
+    script, or in a notebook the working directory.
     """
     script = script_file()
     folder = folder or (script.resolve().parent if script else Path.cwd())
@@ -60,7 +61,10 @@ def git_state(folder: Path | None = None) -> dict[str, Any] | None:
         return None
     lines = done.stdout.splitlines()
     commits = [line.split()[-1] for line in lines if line.startswith("# branch.oid ") and "(" not in line]
-    return {"commit": commits[0], "dirty": not all(line.startswith("#") for line in lines)} if commits else None
+    changed = not all(line.startswith("#") for line in lines)
+    known = ["git", "ls-files", "--error-unmatch", str(script)]  # fails for a script that git does not track
+    untracked = bool(script) and subprocess.run(known, cwd=folder, capture_output=True, check=False).returncode != 0
+    return {"commit": commits[0], "dirty": changed or untracked} if commits else None
 
 
 def _processor() -> str:

@@ -82,14 +82,17 @@ def read_json(path: Path, remedy: str, missing: str | None = None) -> dict[str, 
     return value
 
 
-def read_lines(path: Path, remedy: str) -> list[dict[str, Any]]:
-    """The objects of a .jsonl; none if there is no file. An unfinished last line is skipped, a damaged one raises."""
+def read_lines(path: Path, remedy: str, *, whole: bool = False) -> list[dict[str, Any]]:
+    """The objects of a .jsonl; none if there is no file. A damaged line raises a UserError.
+
+    An unfinished last line, which a killed process leaves, is skipped. If the file is written `whole`, it is damage.
+    """
     objects, number = [], 0
     try:
         require_file(path, LARGEST_LINES)
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):  # noqa: B007, it stands in the message
-                if line.endswith(b"\n"):
+                if line.endswith(b"\n") or whole:
                     objects.append(as_object(line))
     except FileNotFoundError:
         return []

@@ -116,6 +116,13 @@ class RunFolder:
         """Close the files; remove the folder if no run began."""
         self._stack.__exit__(*error)
 
+    def require(self, run: Run) -> None:
+        """Raise a ValueError unless this is the folder of the run, and is used within its `with` block."""
+        if run is not self._run:
+            raise ValueError("The folder is that of another run; make one with RunFolder(run).")
+        if not self._lock.lock.is_locked and is_first_process():
+            raise ValueError("The folder is not open; use it within `with RunFolder(run) as folder:`.")
+
     def begin(self, step: int) -> None:
         """Write config.json, name the folder the latest, and open the journal after `step`; later records are cut off.
 
@@ -161,6 +168,8 @@ class RunFolder:
         saved = read_json(path, "resume another run", missing=none)
         require_inside(self.path)
         self.journal.test_openings()  # raises if the file is damaged
+        if not (opened := self.path / "test_openings.jsonl").exists() and (self.path / "test.npz").exists():
+            raise UserError(f"{opened} is missing, though the test set was opened; put it back, or start a new run.")
         if not all(isinstance(saved.get(name), dict) for name in ("config", "identity", "versions")):
             raise UserError(f"{path} can't be read as a run's config; resume another run.")
         if found := newest(self.path / "checkpoints"):  # config.json may be of a later start that saved nothing
@@ -211,12 +220,12 @@ class FolderLock:
 
     def __init__(self, directory: Path):
         self._directory, self._owner = directory, directory / ".owner"
-        self._lock = filelock.FileLock(directory / ".lock")
+        self.lock = filelock.FileLock(directory / ".lock")
 
     def acquire(self) -> None:
         """Take the lock. Raises a UserError if another process has it."""
         try:
-            self._lock.acquire(timeout=0)
+            self.lock.acquire(timeout=0)
         except filelock.Timeout as error:
             raise UserError(
                 f"{self._holder()} is using {self._directory}; wait for its end, or choose another --run-dir."
@@ -227,9 +236,9 @@ class FolderLock:
         """Give the lock back, if this process has it; with `remove`, leave no file of it."""
         if remove:  # while it is locked, so that no other process can lock the removed file
             (self._directory / ".lock").unlink(missing_ok=True)
-        if self._lock.is_locked:
+        if self.lock.is_locked:
             self._owner.unlink(missing_ok=True)
-            self._lock.release()
+            self.lock.release()
 
     def _holder(self) -> str:
         try:

@@ -6,6 +6,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from rowlstm_jax.config import RunConfig, differences, free_on_resume, of_the_optimizer, to_json
@@ -13,7 +14,7 @@ from rowlstm_jax.errors import UserError
 from rowlstm_jax.models import WAYS_TO_COMPUTE
 from rowlstm_jax.runs import environment
 from rowlstm_jax.runs.describe import describe, is_number, walk
-from rowlstm_jax.runs.source import definition, digest, digest_of, is_users
+from rowlstm_jax.runs.source import definition, digest, digest_of, is_library, is_users
 from rowlstm_jax.tasks import Protocol
 from rowlstm_jax.training import Recipe
 
@@ -21,7 +22,7 @@ MOST = 8  # settings that a refusal names
 BUILD_RECIPES = ("rowlstm_jax", "jax", "flax", "optax")  # packages
 ACCEPTED = "accept_changed_code"  # a name in an identity only if the flag is given
 IN_SOURCE = re.compile(r".*\.__(code|globals|defaults|dict)__\b")  # parts that the source of a user decides
-SCRIPT, OUR_SCRIPTS = "script ", "experiments."
+OURS = ("script experiments.", "experiments.")
 
 
 def identity(experiment: str, config: RunConfig, protocol: Protocol, recipe: Recipe) -> dict[str, Any]:
@@ -40,17 +41,27 @@ def code_of(recipe: Any, extra: Iterable[Any] = ()) -> dict[str, str]:
     Installed packages and rowlstm_jax are left out: their versions identify them.
     """
     used: dict[int, types.FunctionType | type] = {}
+    found = _script()
     for _, value, _, _ in walk((recipe, *extra), "code"):
+        if isinstance(value, types.ModuleType) and not is_library(value.__name__) and getattr(value, "__file__", None):
+            found[f"module {value.__name__}"] = digest(Path(value.__file__ or "").read_bytes())
         if isinstance(value, types.FunctionType | type):
             used |= {id(each): each for each in getattr(value, "__mro__", [value]) if is_users(each)}
-    script = environment.script_file()
-    found = {f"{SCRIPT}{script.name}": digest(script.read_bytes())} if script else {}
     classes = {_name(value) for value in used.values() if isinstance(value, type)}
     for name, value in ((_name(value), value) for value in used.values()):
         if name.rpartition(".")[0] not in classes:  # the source of a class contains its methods
             same = sum(other.partition(" (")[0] == name for other in found)
             found[f"{name} ({same + 1})" if same else name] = digest_of(value)
     return found
+
+
+def _script() -> dict[str, str]:
+    """The digest of the script, without arguments that a resumed run may change: `Config(steps=20, resume=True)`."""
+    if not (script := environment.script_file()):
+        return {}
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    free = {field.name for field in dataclasses.fields(RunConfig) if free_on_resume(field.name)}
+    return {f"script {spec.name if spec else script.name}": digest(script.read_bytes(), without=free)}
 
 
 def changed_code(saved: Mapping[str, str], now: Mapping[str, str], same_version: bool) -> list[str]:
@@ -61,7 +72,7 @@ def changed_code(saved: Mapping[str, str], now: Mapping[str, str], same_version:
     """
 
     def changed(name: str, after: str) -> bool:
-        ours = name.startswith((SCRIPT, OUR_SCRIPTS))
+        ours = name.startswith(OURS)
         before = saved.get(name) or next((saved[other] for other in saved if _is_same(name, other)), after)
         same_python = before.rpartition(":")[0] == after.rpartition(":")[0]
         return before != after and same_python and (same_version or not ours)

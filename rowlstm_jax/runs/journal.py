@@ -109,7 +109,7 @@ class Journal:
     def test_openings(self) -> list[Record]:
         """When the test set was opened, and for which weights. Raises a UserError if a line is damaged."""
         lost = "put it back from a copy, or start a new run: without it nobody knows how often the test set was opened"
-        return read_lines(self._directory / "test_openings.jsonl", lost)
+        return read_lines(self._directory / "test_openings.jsonl", lost, whole=True)
 
     def _log(self, step: int, record: Record) -> None:
         if self._metrics is None:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -53,7 +54,11 @@ def fit(run: Run, data: Splits, folder: RunFolder) -> Fitted:
       InterruptedRun: SIGINT or SIGTERM came; the state after the steps under way has been saved.
     """
     config, clock = run.config, folder.clock
-    _require_fitting(run, len(data.train))
+    folder.require(run)
+    if config.batch_size > len(data.train):
+        raise UserError(
+            f"--batch-size is {config.batch_size}, more than the {len(data.train)} training examples; choose less."
+        )
     seeds = Seeds(config.num_seeds, parallel.make_mesh(config.batch_size, config.devices, config.num_seeds))
     console.show_devices(seeds.mesh, config.batch_size, config.num_seeds)
     if config.memory_health:
@@ -83,24 +88,18 @@ def fit(run: Run, data: Splits, folder: RunFolder) -> Fitted:
     return Fitted(params, selected, step, step - first_step, evaluate, validation)
 
 
-def _require_fitting(run: Run, examples: int) -> None:
-    if (size := run.config.batch_size) > examples:
-        raise UserError(f"--batch-size is {size}, more than the {examples} training examples; choose less.")
-    if run.recipe.patience is not None and run.protocol.selection != "best_validation":
-        raise ValueError("A recipe with patience needs a protocol that selects the best evaluated step.")
-
-
 @contextlib.contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM within the block; a second signal of a kind acts as it did before."""
+    """Collect SIGINT and SIGTERM within the block; a second one acts as before. Only the main thread gets signals."""
     received: list[int] = []
     previous = {}
+    signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
 
     def receive(signum: int, _: object) -> None:
         received.append(signum)
         signal.signal(signum, previous[signum])
 
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    for signum in signals:
         if signal.getsignal(signum) != signal.SIG_IGN:  # a job in the background ignores Ctrl-C
             previous[signum] = signal.signal(signum, receive)
     try:
@@ -167,6 +166,7 @@ class _Loop:
                 self._save_if_due(step, state)
                 if self.watch is not None:
                     self.watch.forbid()
+            self._stop_if_asked(step, state)  # a signal may have come during the last steps
         return step, state
 
     def _record(

@@ -26,6 +26,9 @@ class Run:
       config: the flags.
       protocol: data set, split, reading order, augmentation and selection.
       recipe: model, optimiser and loss. With `--on-nonfinite skip` the optimiser is wrapped in `skip_nonfinite`.
+
+    Raises:
+      ValueError: the recipe has `patience`, and the protocol does not select the best evaluation.
     """
 
     experiment: str
@@ -34,6 +37,11 @@ class Run:
     recipe: Recipe
 
     def __post_init__(self):
+        if self.recipe.patience is not None and self.protocol.selection != "best_validation":
+            raise ValueError(
+                f"patience is {self.recipe.patience}, which needs a protocol with selection='best_validation'; "
+                f"the protocol {self.protocol.name} has {self.protocol.selection!r}."
+            )
         if self.config.on_nonfinite == "skip":
             optimizer = skip_nonfinite(self.recipe.optimizer)
             object.__setattr__(self, "recipe", dataclasses.replace(self.recipe, optimizer=optimizer))

@@ -13,13 +13,14 @@ import sys
 import sysconfig
 import tokenize
 import types
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 PYTHON = f"{sys.implementation.cache_tag}{'-O' * sys.flags.optimize}"
 INSTALLED = [os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "scripts")]
 INSTALLED += [str(Path(__file__).resolve().parents[1])]
+READS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF")
 HEAP_TYPE = 1 << 9  # flag of a class that is not built in
 
 
@@ -58,9 +59,13 @@ def is_library(module: object) -> bool:
     return any(map(is_installed, files)) if files else is_of_python(module)
 
 
-def globals_read(function: types.FunctionType) -> dict[str, Any]:
-    """The globals that a function reads, by name: `rate`, or `settings.rate` if it reads only that attribute."""
-    found, scope = {}, function.__globals__
+def names_read(function: types.FunctionType, scope: Mapping[str, Any]) -> dict[str, Any]:
+    """What a function reads of its globals or its closure: `rate`, or `settings.rate` if it reads only that attribute.
+
+    A module that it imports itself is part of what it reads.
+    """
+    imported = {name: sys.modules.get(name) for name in _imports(function.__code__) if not is_library(name)}
+    found: dict[str, Any] = {name: module for name, module in imported.items() if module}
     for first, *attributes in (chain for chain in _chains(function.__code__) if chain[0] in scope):
         name, value = first, scope[first]
         for attribute in attributes:
@@ -101,16 +106,24 @@ def _source_of(code: types.CodeType) -> str:
     return "".join(inspect.getblock(lines)) if lines and code.co_name != "<lambda>" else ""
 
 
-def digest(source: bytes) -> str:
-    """SHA-256 of a program without comments, docstrings and layout, in any version of Python; or of any other text."""
+def digest(source: bytes, without: Collection[str] = ()) -> str:
+    """SHA-256 of a program without comments, docstrings and layout, in any version of Python; or of any other text.
+
+    Args:
+      source: of the program.
+      without: names of keyword arguments that are left out of all calls.
+    """
     with contextlib.suppress(SyntaxError, ValueError):
-        source = repr(_normal(ast.parse(source))).encode()
+        tree = ast.parse(source)
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            call.keywords = [keyword for keyword in call.keywords if keyword.arg not in without]
+        source = repr(_normal(tree)).encode()
     return hashlib.sha256(source).hexdigest()
 
 
 def members(kind: type) -> dict[str, Any]:
     """What stands in the body of a class, by name, with the functions of properties, static and class methods."""
-    found = dict(vars(kind))
+    found = {name: getattr(member, "wrapped", member) for name, member in vars(kind).items()}  # Flax wraps properties
     for name, member in found.items():
         if isinstance(member, staticmethod | classmethod | property | functools.cached_property):
             found[name] = next(getattr(member, of) for of in ("__func__", "fget", "func") if hasattr(member, of))
@@ -118,17 +131,28 @@ def members(kind: type) -> dict[str, Any]:
 
 
 def _chains(code: types.CodeType) -> Iterator[list[str]]:
-    """[global, attribute, attribute of that, ...] for each global that code reads."""
+    """[name, attribute, attribute of that, ...] for each name of the globals or of the closure that code reads."""
     chain: list[str] = []
     for operation in dis.get_instructions(code):
+        if operation.opname in ("EXTENDED_ARG", "CACHE"):
+            continue
         if chain and operation.opname in ("LOAD_ATTR", "LOAD_METHOD"):
             chain.append(operation.argval)
             continue
         if chain:
             yield chain
-        chain = [operation.argval] if operation.opname in ("LOAD_GLOBAL", "LOAD_NAME") else []
+        chain = [operation.argval] if operation.opname in READS else []
         if isinstance(operation.argval, types.CodeType):
             yield from _chains(operation.argval)
+
+
+def _imports(code: types.CodeType) -> Iterator[str]:
+    """The modules that code imports itself."""
+    for operation in dis.get_instructions(code):
+        if operation.opname == "IMPORT_NAME":
+            yield operation.argval
+        if isinstance(operation.argval, types.CodeType):
+            yield from _imports(operation.argval)
 
 
 def _operations(code: types.CodeType) -> Iterator[tuple[str, Any]]:

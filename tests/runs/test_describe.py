@@ -154,6 +154,10 @@ HOLDERS: dict[str, Callable[[float], Any]] = {
     "constant of a module's method": lambda x: program(
         f"class it(nn.Module):\n    @nn.compact\n    def __call__(self, y): return y * {x}"
     ),
+    "property of a module": lambda x: program(
+        f"class it(nn.Module):\n    @property\n    def rate(self): return {x}"
+    ),
+    "attribute of a closure": lambda x: (lambda s: lambda: s.rate)(types.SimpleNamespace(rate=x, resume=x > 1)),
     "constant of a base class": lambda x: program(f"class B:\n    def f(self): return {x}\nclass it(B): pass"),
     "module's default": lambda x: functools.partial(program("class it(nn.Module):\n    rate: float = r", r=x)),
     "dataclass": lambda x: Settings("a", x),

@@ -14,7 +14,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.models.cells import BasicLSTMCell
-from rowlstm_jax.runs import RunFolder, folder
+from rowlstm_jax.runs import RunFolder, fit, folder
 from rowlstm_jax.runs.folder import FolderLock
 from rowlstm_jax.runs.run import Run
 from rowlstm_jax.training.recipe import Recipe
@@ -236,3 +236,20 @@ def test_the_holder_is_named_and_a_dead_one_holds_nothing(tmp_path):
         FolderLock(tmp_path).acquire()
     lock.release(remove=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_used_within_its_block_and_for_its_own_run(make_run, tiny_data):
+    run = make_run()
+    with pytest.raises(ValueError, match="use it within `with RunFolder"):
+        fit(run, tiny_data, RunFolder(run))
+    with RunFolder(run) as folder, pytest.raises(ValueError, match="is that of another run"):
+        fit(make_run(), tiny_data, folder)
+    assert not folder.path.exists()
+
+
+def test_a_run_whose_test_set_was_opened_and_that_has_no_record_of_it_is_refused(make_run):
+    with RunFolder(make_run()) as folder:
+        folder.begin(0)
+    (folder.path / "test.npz").touch()
+    with pytest.raises(UserError, match=r"test_openings\.jsonl is missing, though the test set was opened"):
+        RunFolder(make_run(resume=True)).__enter__()

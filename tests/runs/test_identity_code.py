@@ -169,7 +169,12 @@ def test_the_script_counts(tmp_path, monkeypatch):
     assert list(first) == ["script train.py"]
     assert changed_code(first, script("# The rate.\nrate = 0.1"), same_version=True) == []
     assert changed_code(first, script("rate = 0.2"), same_version=True) == ["script train.py"]
-    assert changed_code(first, script("rate = 0.2"), same_version=False) == []
+    assert changed_code(first, script("rate = 0.2"), same_version=False) == ["script train.py"]
+    arguments = script("main(Config(steps=5, hidden=4))")
+    assert changed_code(arguments, script("main(Config(hidden=4, steps=9, resume=True))"), same_version=True) == []
+    assert changed_code(arguments, script("main(Config(steps=5, hidden=8))"), same_version=True) == ["script train.py"]
+    ours = {"script experiments.mnist_rows": "1"}
+    assert changed_code(ours, {"script experiments.mnist_rows": "2"}, same_version=False) == []
     assert changed_code(first, script("rate = "), same_version=True) == ["script train.py"]  # no Python any more
     monkeypatch.setattr(sys.modules["__main__"], "__file__", pytest.__file__)
     assert script_file() is None

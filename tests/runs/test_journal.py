@@ -51,6 +51,14 @@ def test_each_opening_of_the_test_set_is_a_line(journal, tmp_path):
     assert journal.test_openings() == lines
 
 
+def test_an_opening_without_its_end_is_damage(journal, tmp_path):
+    journal.open_test([7])
+    path = tmp_path / "test_openings.jsonl"
+    path.write_text(path.read_text()[:-5])
+    with pytest.raises(UserError, match="is damaged in line 1"):
+        journal.open_test([9])
+
+
 def test_the_remedy_for_a_damaged_opening_does_not_erase_it(journal, tmp_path):
     (tmp_path / "test_openings.jsonl").write_text('{"time": \n')
     with pytest.raises(UserError, match=r"line 1 .*; put it back from a copy, or start a new run: .*\.$") as error:

@@ -74,7 +74,9 @@ def test_how_many_steps_a_dispatch_takes_changes_no_weight(make_run, tiny_data):
     assert one_by_one[0] == at_once[0]
 
 
-@pytest.mark.parametrize(("at", "signum"), [(3, signal.SIGINT), (5, signal.SIGTERM), (10, signal.SIGINT)])
+@pytest.mark.parametrize(
+    ("at", "signum"), [(3, signal.SIGINT), (5, signal.SIGTERM), (10, signal.SIGINT), (12, signal.SIGTERM)]
+)
 def test_an_interrupted_and_resumed_run_ends_in_the_same_bytes(make_run, tiny_data, at, signum):
     undisturbed = train(make_run("undisturbed"), tiny_data)
     handler = signal.getsignal(signum)

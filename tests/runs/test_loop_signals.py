@@ -1,5 +1,6 @@
 import os
 import signal
+import threading
 
 import pytest
 
@@ -31,3 +32,16 @@ def test_a_signal_that_is_ignored_stays_ignored():
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_another_thread_collects_none_and_goes_on():
+    found = []
+
+    def collect():
+        with stop_signals() as received:
+            found.append(received)
+
+    thread = threading.Thread(target=collect)
+    thread.start()
+    thread.join()
+    assert found == [[]]

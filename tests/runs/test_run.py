@@ -47,3 +47,8 @@ def test_changed_code_is_refused_unless_it_is_accepted(make_run, tmp_path):
     require_same_run(start(accept_changed_code=True), tmp_path, saved, tmp_path)
     saved["code"] = None  # a run of an earlier version has no hashes
     require_same_run(run, tmp_path, saved, tmp_path)
+
+
+def test_patience_without_the_best_evaluation_is_refused_when_the_run_is_made(make_run, tiny_model):
+    with pytest.raises(ValueError, match=r"patience is 5, .* the protocol tiny has 'last'"):
+        make_run(recipe=Recipe(tiny_model, optax.adam(1e-2), patience=5))

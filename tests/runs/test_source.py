@@ -20,7 +20,7 @@ import pytest
 
 from rowlstm_jax.models.cells import BasicLSTMCell
 from rowlstm_jax.runs.describe import describe
-from rowlstm_jax.runs.source import code_text, digest, digest_of, globals_read, is_installed, is_users
+from rowlstm_jax.runs.source import code_text, digest, digest_of, is_installed, is_users, names_read
 
 
 @dataclasses.dataclass
@@ -84,8 +84,27 @@ def test_globals_that_are_read():
     module.__dict__["decay"] = 0.5
     code = "def it(x):\n    y = lambda: settings.rate\n    return [mine.decay * jnp.abs(len(z)) * other for z in x.T]"
     scope = {"settings": settings, "mine": module, "jnp": jnp, "other": Mine, "unread": 1, "T": 2}
-    read = globals_read(typed(code, **scope))
+    read = names_read(typed(code, **scope), scope)
     assert read == {"settings.rate": 0.1, "mine.decay": 0.5, "jnp": jnp, "other": Mine}
+
+
+def test_a_closure_is_read_by_attribute_and_an_imported_module_is_part_of_it(monkeypatch):
+    settings, mine = types.SimpleNamespace(rate=0.1, resume=False), types.ModuleType("mine_of_the_test")
+    monkeypatch.setitem(sys.modules, "mine_of_the_test", mine)
+    inner = "        import mine_of_the_test\n        return lambda: settings.rate"
+    code = f"def make(settings):\n    def it(x):\n{inner}\n    return it"
+    assert names_read(typed(f"{code}\nit = make(s)", s=settings), {"settings": settings}) == {
+        "settings.rate": 0.1,
+        "mine_of_the_test": mine,
+    }
+
+
+def test_names_after_many_others_are_read():
+    """From the 256th name on, Python writes an operation more."""
+    many = "\n".join(f"    a{n}" for n in range(300))
+    scope = dict.fromkeys((f"a{n}" for n in range(300)), 0) | {"settings": types.SimpleNamespace(rate=0.5)}
+    read = names_read(typed(f"def it():\n{many}\n    return settings.rate", **scope), scope)
+    assert read["settings.rate"] == 0.5
 
 
 def test_code_says_its_numbers_and_neither_lines_nor_docstrings():
