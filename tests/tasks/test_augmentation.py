@@ -131,6 +131,8 @@ def test_vmap_over_seeds_equals_a_loop():
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_batch_split_over_devices_is_augmented_as_a_whole(devices):
+    if len(jax.devices()) < devices:
+        pytest.skip("needs two devices")
     mesh = jax.make_mesh((devices,), ("batch",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
     shards = {"mesh": mesh, "in_specs": (P("batch"), P()), "out_specs": P("batch")}
     split = jax.shard_map(lambda batch, key: module.augment(batch, key, ALL, "batch"), **shards)
