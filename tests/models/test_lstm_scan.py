@@ -155,7 +155,7 @@ def test_forward_mode_is_refused_by_name():
 
 
 @pytest.mark.skipif(
-    jax.default_backend() == "gpu", reason="cuBLAS takes 32 MB of its own, far more than the arrays here"
+    jax.default_backend() == "gpu", reason="cuBLAS takes 32 MB of its own, more than the arrays"
 )
 def test_segments_save_memory():
     given = arguments()
