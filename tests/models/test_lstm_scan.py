@@ -154,9 +154,7 @@ def test_forward_mode_is_refused_by_name():
         jax.jvp(lambda inputs: lstm_scan(**given | {"inputs": inputs})[1], (given["inputs"],), (given["inputs"],))
 
 
-@pytest.mark.skipif(
-    jax.default_backend() == "gpu", reason="cuBLAS takes 32 MB of its own, more than the arrays"
-)
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="cuBLAS takes 32 MB of its own, more than the arrays")
 def test_segments_save_memory():
     given = arguments()
     given["inputs"] = np.tile(given["inputs"], (10, 1, 1))
