@@ -70,6 +70,7 @@ def test_a_data_set_prepared_from_the_images_of_another(name: str, make: Callabl
 
 
 @needs_real("mnist")
+@pytest.mark.slow
 def test_mnist(tmp_path: Path) -> None:
     dataset = load("mnist", tmp_path, REAL_FILES, log=lambda _: None)
     assert dataset.test.labels[100:103].tolist() == [6, 0, 5]  # as in the notebook

@@ -18,7 +18,6 @@ import pytest
 from PIL import Image
 
 from rowlstm_jax.data import load
-from rowlstm_jax.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["--log-every", "5", "--eval-every", "10", "--checkpoint-every", "10"]
@@ -327,7 +326,7 @@ def test_the_other_experiments_run(experiment, flags, num_params, tmp_path):
     if experiment == "fashion_rows":
         try:
             load("fashion_mnist")
-        except UserError as error:
+        except ValueError as error:
             pytest.skip(f"Fashion-MNIST is not here and cannot be had: {error}")
     status, _, err = run(*flags, "--run-dir", tmp_path / "run", experiment=experiment)
     assert (status, err) == (0, "")

@@ -80,7 +80,7 @@ def test_two_devices_compute_what_one_computes(tiny_data, recurrence):
 
 @pytest.mark.parametrize(
     ("devices", "one_by_one"),
-    [(2, True), (1, False), SLOW(1, True), SLOW(4, True), SLOW(2, False), SLOW(4, False)],
+    [(2, True), SLOW(1, False), SLOW(1, True), SLOW(4, True), SLOW(2, False), SLOW(4, False)],
 )
 def test_seeds_in_one_program_are_those_of_runs_of_their_own(tiny_data, devices, one_by_one):
     """Weights, optimiser, averages, sums and evaluations; jax 0.10.2 has miscomputed vmapped products in silence."""
@@ -110,7 +110,8 @@ def test_seeds_one_by_one_have_the_bits_of_runs_of_their_own(tiny_data, devices,
             np.testing.assert_array_equal(several[position], one[0])
 
 
-@pytest.mark.parametrize("one_by_one", [SLOW(True), False])
+@pytest.mark.slow
+@pytest.mark.parametrize("one_by_one", [True, False])
 def test_after_100_steps_seeds_are_close_to_runs_whose_batches_are_split(tiny_data, one_by_one):
     train, seeds = tiny_data.train, [5, 6]
 

@@ -74,6 +74,7 @@ def test_more_than_ten_skipped_steps_in_a_row_end_a_run(tmp_path, one_bad_label)
     assert max(record["skipped_steps"] for record in journal(run.config).records()) == records.MAX_SKIPPED
 
 
+@pytest.mark.slow
 def test_what_is_too_much_does_not_depend_on_how_often_a_run_looks(tmp_path, tiny_data):
     rates = [optax.constant_schedule(rate) for rate in (1e-2, np.inf, 1e-2)]
     recipe = Recipe(MODEL, optax.inject_hyperparams(optax.adam)(optax.join_schedules(rates, [4, 20])))

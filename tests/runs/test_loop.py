@@ -68,6 +68,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(make_run, 
     assert first[0] != other[0]
 
 
+@pytest.mark.slow
 def test_how_many_steps_a_dispatch_takes_changes_no_weight(make_run, tiny_data):
     one_by_one = train(make_run("one", log_every=1), tiny_data)
     at_once = train(make_run("all", log_every=12, eval_every=12), tiny_data)
@@ -128,6 +129,7 @@ def test_a_finished_run_may_be_trained_further(make_run, tiny_data):
     assert extended[0] == train(make_run("at once", steps=20), tiny_data)[0]
 
 
+@pytest.mark.slow
 def test_a_run_may_go_on_with_the_other_recurrence_and_other_devices(make_run, tiny_model, tiny_data):
     undisturbed = train(make_run("undisturbed"), tiny_data)[2].params
     train(make_run(steps=5), tiny_data)
