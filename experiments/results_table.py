@@ -7,12 +7,11 @@ The table stands between two marks in README.md and is written anew; a test hold
 """
 
 import dataclasses
-import statistics
 from pathlib import Path
 from typing import Any
 
 from rowlstm_jax import UserError, cli
-from rowlstm_jax.analysis import values_over_seeds
+from rowlstm_jax.analysis import percent_over_seeds, values_over_seeds
 from rowlstm_jax.config import Flags  # flags of a script that trains nothing
 from rowlstm_jax.runs import read_json, read_text, write_text  # small files, written whole
 
@@ -55,11 +54,10 @@ def table(results: Path) -> str:
 
 def _row(experiment: str, task: str, summary: dict[str, Any]) -> str:
     seeds, steps, size = (summary[name] for name in ("seeds", "steps", "num_params"))
-    values = [100 * value for value in values_over_seeds(summary["test_accuracy"])]
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    accuracy = percent_over_seeds(values_over_seeds(summary["test_accuracy"]))
     which = "-".join(map(str, sorted({seeds[0], seeds[-1]})))
     minutes = summary["timing"]["ms_per_step"] * steps / 60_000  # by the pace of the last steps
-    figures = f"{steps:,} | {size:,} | {which} | {statistics.fmean(values):.2f}{spread} % | {minutes:.0f} min |"
+    figures = f"{steps:,} | {size:,} | {which} | {accuracy} % | {minutes:.0f} min |"
     return f"| `{experiment}` | {task} | {figures}"
 
 

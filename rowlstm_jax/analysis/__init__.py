@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from rowlstm_jax.analysis.comparison import Comparison, compare
     from rowlstm_jax.analysis.grid import show_grid, train_grid
     from rowlstm_jax.analysis.report import finish
-    from rowlstm_jax.analysis.results import Result, open_run, values_over_seeds
+    from rowlstm_jax.analysis.results import Result, open_run, percent_over_seeds, values_over_seeds
 
 _FILES = {
     "comparison": ("Comparison", "compare"),
     "grid": ("show_grid", "train_grid"),
     "report": ("finish",),
-    "results": ("Result", "open_run", "values_over_seeds"),
+    "results": ("Result", "open_run", "percent_over_seeds", "values_over_seeds"),
 }
 _HOMES = {name: file for file, names in _FILES.items() for name in names}
 
@@ -29,6 +29,7 @@ __all__ = [
     "compare",
     "finish",
     "open_run",
+    "percent_over_seeds",
     "plots",
     "show_grid",
     "train_grid",

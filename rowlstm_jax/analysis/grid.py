@@ -5,10 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rowlstm_jax.analysis.report import finish
-from rowlstm_jax.analysis.results import values_over_seeds
+from rowlstm_jax.analysis.results import percent_over_seeds, values_over_seeds
 from rowlstm_jax.config import RunConfig
 from rowlstm_jax.data import IMAGE_SHAPE
 from rowlstm_jax.errors import InterruptedRun, NonFiniteError, UserError
@@ -114,10 +112,9 @@ def show_grid(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the rows of `train_grid`: mean accuracies over seeds, and what the cells cost."""
     shown = []
     for row in rows:
-        accuracy, milliseconds = 100 * np.array(row["accuracies"]), row["timing"]["ms_per_step"]
-        spread = f" ± {accuracy.std(ddof=1):.2f}" if len(accuracy) > 1 else ""
-        found = f"{accuracy.mean():.2f}{spread}" if len(accuracy) else "not finite"
-        milliseconds = f"{milliseconds / len(accuracy):.1f}" if milliseconds else ""
+        accuracies, milliseconds = row["accuracies"], row["timing"]["ms_per_step"]
+        found = percent_over_seeds(accuracies) if accuracies else "not finite"
+        milliseconds = f"{milliseconds / len(accuracies):.1f}" if milliseconds else ""
         parts = (found, row["num_params"] or "", f"{row['flops'] / 1e6:.2f}", milliseconds)
         shown.append((row["cell"], row["order"], *parts))
     header = ("cell", "order", "accuracy, %", "parameters", "Mflop", "ms")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,17 @@ def open_run(path: Path | str) -> Result:
     get("fields", dict, result.protocol)
     _require_agreement(result, summary)
     return result
+
+
+def percent_over_seeds(values: Sequence[float]) -> str:
+    """The mean of shares, [S], in percent, with the standard deviation (with S - 1) if there are several.
+
+    Example:
+      >>> percent_over_seeds([0.5]), percent_over_seeds([0.5, 0.75])
+      ('50.00', '62.50 ± 17.68')
+    """
+    spread = f" ± {100 * np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{100 * np.mean(values):.2f}{spread}"
 
 
 def values_over_seeds(value: Any) -> list[float]:

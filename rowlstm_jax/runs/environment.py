@@ -1,5 +1,6 @@
 """What a result was computed on: processor, devices, versions, the script and its git commit, as JSON values."""
 
+import functools
 import importlib.metadata
 import platform
 import subprocess
@@ -54,16 +55,16 @@ def git_state(folder: Path | None = None) -> dict[str, Any] | None:
     """
     script = script_file()
     folder = folder or (script.resolve().parent if script else Path.cwd())
-    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    run = functools.partial(subprocess.run, cwd=folder, capture_output=True, text=True, timeout=GIT_SECONDS)
+    status = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    known = ["git", "ls-files", "--error-unmatch", str(script)]  # fails for a script that git does not track
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
+        lines = run(status, check=True).stdout.splitlines()
+        untracked = script is not None and run(known, check=False).returncode != 0
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
-    lines = done.stdout.splitlines()
     commits = [line.split()[-1] for line in lines if line.startswith("# branch.oid ") and "(" not in line]
     changed = not all(line.startswith("#") for line in lines)
-    known = ["git", "ls-files", "--error-unmatch", str(script)]  # fails for a script that git does not track
-    untracked = bool(script) and subprocess.run(known, cwd=folder, capture_output=True, check=False).returncode != 0
     return {"commit": commits[0], "dirty": changed or untracked} if commits else None
 
 

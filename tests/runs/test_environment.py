@@ -53,6 +53,14 @@ def test_the_commit_and_whether_tracked_files_have_changed(repository, monkeypat
     assert git_state() == {**clean, "dirty": True}
 
 
+def test_a_script_that_git_does_not_track_is_a_change(repository, monkeypatch):
+    (repository / "mine.py").touch()
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(repository / "train.py"), raising=False)
+    assert (git_state() or {})["dirty"] is False
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(repository / "mine.py"))
+    assert (git_state() or {})["dirty"] is True
+
+
 def test_without_git_there_is_no_state(repository, tmp_path_factory, monkeypatch):
     assert git_state(tmp_path_factory.mktemp("no_repository")) is None
     assert git_state(repository / "missing") is None
