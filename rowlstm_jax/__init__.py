@@ -39,6 +39,8 @@ does not import JAX.
 """
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -82,6 +84,10 @@ __all__ = [
     "plots",
     "start",
 ]
+
+# The newest right JAX for Python 3.11, 0.10.1, calls it an error, falsely, to load a compiled program on some processors.
+if sys.version_info < (3, 12):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # The floor that each name comes from.
 _FLOORS = {

@@ -73,9 +73,11 @@ def time_steps(num_seeds: int, rounds: int, devices: int | None) -> tuple[float,
     return first.median, second.median
 
 
-def training(examples: Examples, seeds: range, devices: int | None) -> Callable[[int], np.ndarray]:
+def training(
+    examples: Examples, seeds: range, devices: int | None, hidden: int = 128
+) -> Callable[[int], np.ndarray]:
     """A function that takes training steps of all seeds, and returns the sums of their losses so far, [S]."""
-    model = SequenceClassifier(BasicLSTMCell(128), NUM_CLASSES)
+    model = SequenceClassifier(BasicLSTMCell(hidden), NUM_CLASSES)
     layout = Seeds(len(seeds), make_mesh(BATCH_SIZE, devices, len(seeds)))
     programs = compile_steps(model, examples, BATCH_SIZE, layout, STEPS_PER_DISPATCH)
     progress = programs.begin(np.array(seeds, np.uint32))

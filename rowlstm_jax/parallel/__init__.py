@@ -19,6 +19,7 @@ from rowlstm_jax.parallel.processes import (
 from rowlstm_jax.parallel.recompilation import CompilationWatch, watch_compilation
 from rowlstm_jax.parallel.seeds import Seeds
 from rowlstm_jax.parallel.start import start
+from rowlstm_jax.parallel.toolchain import settings
 
 __all__ = [
     "BATCH",
@@ -34,6 +35,7 @@ __all__ = [
     "is_first_process",
     "largest_of_all",
     "make_mesh",
+    "settings",
     "shard",
     "start",
     "watch_compilation",

@@ -8,6 +8,7 @@ import jax
 from rowlstm_jax.config import RunConfig, StartConfig, absolute
 from rowlstm_jax.parallel.mesh import choose_split, cores, make_mesh
 from rowlstm_jax.parallel.processes import all_or_none, join
+from rowlstm_jax.parallel.toolchain import require_right_numbers
 
 
 def start(config: StartConfig) -> None:
@@ -20,8 +21,10 @@ def start(config: StartConfig) -> None:
     started already, its devices stay as they are.
 
     Raises:
-      UserError: the other processes can't be found, or the batch can't be split over the devices.
+      UserError: the other processes can't be found, the batch can't be split over the devices, or this release of
+        jaxlib is known to compute wrong numbers.
     """
+    require_right_numbers(_has_started())
     folder = config.compilation_cache
     jax.config.update("jax_compilation_cache_dir", str(absolute(folder)) if folder else None)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # every program, however small

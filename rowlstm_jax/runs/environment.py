@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from rowlstm_jax.parallel import cores
+from rowlstm_jax.parallel import cores, settings
 from rowlstm_jax.runs.source import is_installed
 
 GIT_SECONDS = 2.0
@@ -19,7 +19,7 @@ PACKAGES = ("rowlstm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint",
 
 
 def describe(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
-    """Processor, cores, devices, processes and versions; null for a package that is not installed."""
+    """Processor, cores, devices, processes, versions (null: not installed), and the settings that change numbers."""
     return {
         "processor": _processor(),
         "cores": cores(),
@@ -27,6 +27,7 @@ def describe(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
         "devices": [device.device_kind for device in jax.devices()],
         "processes": jax.process_count(),
         "versions": {"python": platform.python_version(), **versions(packages)},
+        "settings": settings(),
     }
 
 

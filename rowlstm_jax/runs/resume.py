@@ -137,8 +137,10 @@ def _other_bits(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """A sentence that names what may make the bits from here on differ from those of an undisturbed run."""
     flat = [flatten_dict({name: about[name] for name in ("environment", "layout")}, sep=".") for about in (saved, now)]
     before, after = ({name.partition(".")[2]: str(value) for name, value in of.items()} for of in flat)
-    names = [name for name in before if name != "cores" and before[name] != after.get(name)]
-    changed = ", ".join(f"{name.removeprefix('versions.')} {before[name]} (now {after.get(name)})" for name in names)
+    names = [name for name in before if name != "cores" and before[name] != after.get(name, before[name])]
+    changed = ", ".join(
+        f"{name.removeprefix('versions.').removeprefix('settings.')} {before[name]} (now {after[name]})" for name in names
+    )
     return f" It was saved with {changed}: from here on its bits may be others." if changed else ""
 
 

@@ -1,0 +1,91 @@
+"""Which releases of XLA compute wrong numbers, and the settings of JAX and XLA that change numbers."""
+
+import enum
+import os
+from typing import Any
+
+import jax
+import jaxlib
+
+from rowlstm_jax.errors import UserError
+
+# On a CPU they fuse reductions into YNNPACK wrongly: wrong sums, crashes and hangs. jax-ml/jax issues 39103, 39257, 40412.
+KNOWN_BAD = ("0.10.2", "0.11.0")
+ALLOW = "ROWLSTM_ALLOW_BAD_JAXLIB"
+FUSION = "--xla_cpu_experimental_ynn_fusion_type"
+
+ENVIRONMENT = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+UNRELATED_FLAGS = ("--xla_cpu_enable_xprof_traceme", "--xla_force_host_platform_device_count", "--xla_dump")
+# Values of jax.config that change a program, its rounding or its random numbers, in any release from 0.8 on.
+SETTINGS = (
+    "eager_constant_folding",
+    "jax_accurate_erf_inv",
+    "jax_allow_f16_reductions",
+    "jax_compiler_enable_remat_pass",
+    "jax_custom_jvp3",
+    "jax_custom_vjp3",
+    "jax_default_dtype_bits",
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_disable_jit",
+    "jax_disable_most_optimizations",
+    "jax_enable_custom_prng",
+    "jax_enable_x64",
+    "jax_exec_time_optimization_effort",
+    "jax_explicit_x64_dtypes",
+    "jax_high_dynamic_range_gumbel",
+    "jax_memory_fitting_effort",
+    "jax_memory_fitting_level",
+    "jax_numpy_dtype_promotion",
+    "jax_optimization_level",
+    "jax_random_seed_offset",
+    "jax_remat3",
+    "jax_scan3",
+    "jax_softmax_custom_jvp",
+    "jax_threefry_gpu_kernel_lowering",
+    "jax_threefry_partitionable",
+    "jax_use_direct_linearize",
+    "jax_use_hlo_logistic_lowering",
+    "jax_use_shardy_partitioner",
+)
+
+
+def require_right_numbers(has_started: bool) -> None:
+    """Refuse a release of jaxlib that computes wrong numbers, or take what is wrong out of it.
+
+    With `ROWLSTM_ALLOW_BAD_JAXLIB=1` in the environment, such a release goes on with reductions taken out of YNNPACK.
+
+    Args:
+      has_started: whether JAX has started in this process; XLA has then read its flags.
+
+    Raises:
+      UserError: the release is known to be wrong.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if jaxlib.__version__ not in KNOWN_BAD or (FUSION in flags and os.environ.get(ALLOW)):
+        return
+    wrong = f"jaxlib {jaxlib.__version__} computes wrong sums on CPUs (jax-ml/jax issues 39103 and 39257)"
+    if not os.environ.get(ALLOW):
+        raise UserError(
+            f"{wrong}; install another release, for example with: pip install 'jax!={',!='.join(KNOWN_BAD)}'. To go on "
+            f"with this one, its reductions computed another way, set {ALLOW}=1."
+        )
+    if has_started:
+        raise UserError(
+            f"{wrong}, and JAX has started without the flag that mends it; set XLA_FLAGS={FUSION}=-reduce before."
+        )
+    os.environ["XLA_FLAGS"] = f"{flags} {FUSION}=-reduce".strip()
+
+
+def settings() -> dict[str, Any]:
+    """The environment variables and the values of jax.config that can change numbers, as JSON values."""
+    found = {name: os.environ.get(name) for name in ENVIRONMENT}
+    flags = (found["XLA_FLAGS"] or "").split()
+    found["XLA_FLAGS"] = " ".join(flag for flag in flags if not flag.startswith(UNRELATED_FLAGS)) or None
+    values = {name: jax.config.values[name] for name in SETTINGS if name in jax.config.values}
+    return found | {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    value = value.value if isinstance(value, enum.Enum) else value
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
