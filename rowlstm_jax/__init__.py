@@ -85,7 +85,7 @@ __all__ = [
     "start",
 ]
 
-# The newest right JAX for Python 3.11, 0.10.1, calls it an error, falsely, to load a compiled program on some processors.
+# JAX 0.10.1, the newest right one for Python 3.11, writes false errors when it loads a compiled program.
 if sys.version_info < (3, 12):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

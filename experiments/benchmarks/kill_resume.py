@@ -75,7 +75,7 @@ def train_both(config: Config, folder: Path) -> list[dict[str, Any]]:
     flags |= {"steps": same_bits.last_step(run) + MORE_STEPS}
     for name, directory in (("finished after the kills", run), ("never disturbed", folder / "undisturbed")):
         saved = same_bits.last_step(directory)
-        seconds = processes.seconds(flags | where(directory), folder / "output")
+        seconds = processes.seconds(processes.experiment(flags | where(directory)), folder / "output")
         rows[name] = {"name": name, "kills": 0, "steps": same_bits.last_step(directory) - saved, "seconds": seconds}
     return list(rows.values())
 

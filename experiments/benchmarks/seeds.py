@@ -73,9 +73,7 @@ def time_steps(num_seeds: int, rounds: int, devices: int | None) -> tuple[float,
     return first.median, second.median
 
 
-def training(
-    examples: Examples, seeds: range, devices: int | None, hidden: int = 128
-) -> Callable[[int], np.ndarray]:
+def training(examples: Examples, seeds: range, devices: int | None, hidden: int = 128) -> Callable[[int], np.ndarray]:
     """A function that takes training steps of all seeds, and returns the sums of their losses so far, [S]."""
     model = SequenceClassifier(BasicLSTMCell(hidden), NUM_CLASSES)
     layout = Seeds(len(seeds), make_mesh(BATCH_SIZE, devices, len(seeds)))
@@ -100,7 +98,7 @@ def time_whole_runs(config: Config) -> tuple[float, float]:
         def run(first: int, number: int, steps: int = config.steps) -> float:
             flags = {"seed": first, "num-seeds": number, "steps": steps, "devices": config.devices}
             flags |= {"compilation-cache": Path(folder, "compiled"), "run-dir": tempfile.mkdtemp(dir=folder)}
-            return processes.seconds(flags, Path(folder, "output"))
+            return processes.seconds(processes.experiment(flags), Path(folder, "output"))
 
         for number in (config.num_seeds, 1):
             run(0, number, 10)  # fills the folder of compiled programs

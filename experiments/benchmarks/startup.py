@@ -52,11 +52,11 @@ def start(folder: Path, kind: str, devices: int | None) -> dict[str, float]:
     flags = {"steps": 2, "log-every": 1, "run-dir": run_dir, "compilation-cache": folder / "compiled"}
     metrics, began = run_dir / "metrics.jsonl", time.perf_counter()
 
-    def watch() -> None:
+    def watch(_: int) -> None:
         if not first_step and metrics.exists() and metrics.stat().st_size:
             first_step.append(time.perf_counter() - began)
 
-    end = processes.seconds(flags | {"devices": devices}, folder / "output", watch)
+    end = processes.seconds(processes.experiment(flags | {"devices": devices}), folder / "output", watch)
     seconds = json.loads((run_dir / "summary.json").read_text())["timing"]["seconds"]
     return {**{phase: seconds.get(phase, 0.0) for phase in PHASES}, FIRST_STEP: first_step[0], END: end}
 

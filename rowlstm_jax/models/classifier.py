@@ -43,7 +43,8 @@ class SequenceClassifier(nn.Module):
       bidirectional: each layer has a second copy of the cell, which reads backward; the outputs are concatenated.
       readout: "last" or "mean".
       recurrence: "scan", "fused", or "auto", which is "fused" for a `BasicLSTMCell` and "scan" for any other cell.
-      segment: time steps that the fused backward pass recomputes at a time, to save memory; None recomputes nothing.
+      segment: time steps that the fused backward pass recomputes at a time, to save memory; T recomputes nothing, and
+        None takes what is faster.
       dropout: rate between layers while training, 0 or more and below 1, with a new mask at every time step. It needs
         two layers or more, and the rng "dropout".
       kernel_init: initialiser of the readout's kernel.
@@ -111,7 +112,7 @@ class SequenceClassifier(nn.Module):
         for direction in ("forward", "backward")[: 1 + self.bidirectional]:
             cell = self.cell.clone(name=f"layer_{layer}_{direction}", parent=self, **dtypes)
             reverse = direction == "backward"
-            if self._is_fused:
+            if self.is_fused:
                 outputs.append(lstm_over_time(cell, inputs, reverse, self.segment))
             else:
                 outputs.append(scan_over_time(cell, inputs, reverse))
@@ -119,7 +120,8 @@ class SequenceClassifier(nn.Module):
         return jnp.concatenate(outputs, axis=-1), jnp.concatenate(finals, axis=-1)
 
     @property
-    def _is_fused(self) -> bool:
+    def is_fused(self) -> bool:
+        """Whether `lstm_scan` computes the layers."""
         # A subclass of the cell may compute something else, so the exact type counts.
         return self.recurrence == "fused" or (self.recurrence == "auto" and type(self.cell) is BasicLSTMCell)
 
@@ -129,10 +131,10 @@ class SequenceClassifier(nn.Module):
             raise ValueError(f'readout is {self.readout!r}; it must be "last" or "mean".')
         if self.recurrence not in ("auto", "scan", "fused"):
             raise ValueError(f'recurrence is {self.recurrence!r}; it must be "auto", "scan" or "fused".')
-        if self._is_fused and type(self.cell) is not BasicLSTMCell:
+        if self.is_fused and type(self.cell) is not BasicLSTMCell:
             name = type(self.cell).__name__
             raise ValueError(f'recurrence is "fused", which computes a BasicLSTMCell only; choose "scan" for {name}.')
-        if self.segment is not None and not self._is_fused:
+        if self.segment is not None and not self.is_fused:
             raise ValueError(
                 f"segment is {self.segment}, but only the fused recurrence of a BasicLSTMCell uses it; leave it out."
             )

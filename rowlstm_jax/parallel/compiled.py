@@ -3,6 +3,7 @@
 from typing import Any
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +19,9 @@ from rowlstm_jax.parallel.mesh import BATCH, SEED, shard
 from rowlstm_jax.parallel.seeds import PER_SEED, REPLICATED, Seeds
 from rowlstm_jax.tasks import Preprocessing, scale
 from rowlstm_jax.training import Metrics, Recipe, RunState, eval_step, gather, initial_state, keep_better, train_steps
+
+ONE_BLOCK, MOST_ROWS, LEAST_ROWS = 64, 32, 16  # rows of a batch that are one block, and rows of a block of a larger one
+FEW_WEIGHTS = 150_000
 
 
 class CompiledSteps:
@@ -138,9 +142,15 @@ class CompiledSteps:
         return initial_state(self._recipe, self._inputs, seeds, params, select_best=self._select_best)
 
     def _compile_steps(self, indices: np.ndarray) -> None:
+        weights = sum(leaf.size for leaf in jax.tree.leaves(self.shapes.state.params)) // self.seeds.number
+        rows = self._batch_size // self.mesh.shape[BATCH]
+        block = rows_at_a_time(self._recipe.model, rows, weights, self.mesh.devices.flat[0].platform)
+
         def steps(state, metrics, images, labels, indices, num_steps):
             def of_one(state, metrics, indices):
-                return train_steps(state, metrics, images, labels, indices, num_steps, self._preprocessing, BATCH)
+                return train_steps(
+                    state, metrics, images, labels, indices, num_steps, self._preprocessing, BATCH, block
+                )
 
             state, metrics = self.seeds.each(of_one)(state, self.seeds.own(metrics), indices)
             return state, self.seeds.all(metrics)
@@ -179,6 +189,24 @@ class CompiledSteps:
         specs = (PER_SEED, REPLICATED, PER_SEED, REPLICATED, REPLICATED)
         arguments = (shapes.best, shapes.scores, shapes.state.params, *evaluation)
         self._select = self.seeds.compile(select, specs, (PER_SEED, REPLICATED), *arguments, donate=(0, 1))
+
+
+def rows_at_a_time(model: nn.Module, rows: int, weights: int, platform: str) -> int:
+    """How many of a device's rows of a batch go forward and backward at a time.
+
+    On a CPU, what a small block saves for the backward pass stays in the cache: with 256 rows a device, T=28 and H=128,
+    blocks of 32 take 0.89 of the time. From H=256 on the weights fill the cache, and blocks gain nothing. A cell that
+    is scanned, with 32 rows, loses: 1.07.
+
+    Args:
+      model: of the run.
+      rows: of a batch on one device.
+      weights: the number of parameters of a seed.
+      platform: of the devices.
+    """
+    if platform != "cpu" or rows <= ONE_BLOCK or weights > FEW_WEIGHTS or not getattr(model, "is_fused", False):
+        return rows
+    return next((block for block in range(MOST_ROWS, LEAST_ROWS - 1, -1) if rows % block == 0), rows)
 
 
 def zero_metrics(num_seeds: int) -> Metrics:

@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rowlstm_jax.errors import UserError
 
 SEED, BATCH = "seed", "batch"
+ROWS = 10  # of a batch, the fewest for a CPU device
 
 
 def cores() -> int:
@@ -23,7 +24,7 @@ def make_mesh(batch_size: int, devices: int | None = None, num_seeds: int = 1) -
 
     Args:
       batch_size: examples, split evenly along "batch".
-      devices: number of devices of each process; None takes the most that can be used.
+      devices: number of devices of each process; None takes what `best_count` chooses.
       num_seeds: seeds, split evenly along "seed".
 
     Raises:
@@ -33,15 +34,36 @@ def make_mesh(batch_size: int, devices: int | None = None, num_seeds: int = 1) -
     available = min(len(jax.local_devices(process)) for process in range(processes))
     if devices is not None and devices > available:
         raise UserError(f"--devices is {devices}, and there are {available} ({jax.default_backend()}); ask for fewer.")
-    candidates = range(available, 0, -1) if devices is None else [devices]
-    if found := choose_split(candidates, processes, batch_size, num_seeds):
+    if devices is None:
+        devices = best_count(available, processes, batch_size, num_seeds, jax.default_backend())
+    if found := choose_split([devices], processes, batch_size, num_seeds):
         each, seeds = found
         chosen = [device for process in range(processes) for device in jax.local_devices(process)[:each]]
         return Mesh(np.array(chosen).reshape(seeds, -1), (SEED, BATCH))
-    used = devices or 1
-    split = f"{used} device{'s' * (used > 1)}" + f" in each of {processes} processes" * (processes > 1)
+    split = f"{devices} device{'s' * (devices > 1)}" + f" in each of {processes} processes" * (processes > 1)
     several = f" and {num_seeds} seeds" if num_seeds > 1 else ""
     raise UserError(f"A batch of {batch_size}{several} can't be split over {split}; change --batch-size or --devices.")
+
+
+def best_count(available: int, processes: int, batch_size: int, num_seeds: int, platform: str = "cpu") -> int:
+    """The number of devices of each process that a run takes: the most that divide seeds and batch.
+
+    On a CPU each must have `ROWS` rows of a batch or more. With fewer, a step is little work, and adding up the
+    gradients of more devices costs more than it saves: `experiments.benchmarks.devices` measures it.
+
+    Args:
+      available: devices of a process.
+      processes: number of processes.
+      batch_size: see `make_mesh`.
+      num_seeds: see `make_mesh`.
+      platform: of the devices.
+    """
+    for each in range(available, 0, -1):
+        if found := choose_split([each], processes, batch_size, num_seeds):
+            rows = batch_size * found[1] // (each * processes)
+            if rows >= ROWS or platform != "cpu":
+                return each
+    return 1
 
 
 def choose_split(candidates: Iterable[int], processes: int, batch_size: int, num_seeds: int) -> tuple[int, int] | None:

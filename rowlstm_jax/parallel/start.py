@@ -6,7 +6,7 @@ import sys
 import jax
 
 from rowlstm_jax.config import RunConfig, StartConfig, absolute
-from rowlstm_jax.parallel.mesh import choose_split, cores, make_mesh
+from rowlstm_jax.parallel.mesh import best_count, cores, make_mesh
 from rowlstm_jax.parallel.processes import all_or_none, join
 from rowlstm_jax.parallel.toolchain import require_right_numbers
 
@@ -73,5 +73,4 @@ def _devices_used(config: StartConfig) -> int:
     available = config.devices or cores()
     if not isinstance(config, RunConfig) or config.distributed:
         return available
-    each, _ = choose_split(range(available, 0, -1), 1, config.batch_size, config.num_seeds) or (available, 1)
-    return each
+    return config.devices or best_count(available, 1, config.batch_size, config.num_seeds)

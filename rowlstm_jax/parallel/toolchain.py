@@ -9,7 +9,7 @@ import jaxlib
 
 from rowlstm_jax.errors import UserError
 
-# On a CPU they fuse reductions into YNNPACK wrongly: wrong sums, crashes and hangs. jax-ml/jax issues 39103, 39257, 40412.
+# They fuse reductions into YNNPACK wrongly on a CPU: wrong sums, crashes and hangs (jax-ml/jax 39103, 39257, 40412).
 KNOWN_BAD = ("0.10.2", "0.11.0")
 ALLOW = "ROWLSTM_ALLOW_BAD_JAXLIB"
 FUSION = "--xla_cpu_experimental_ynn_fusion_type"

@@ -138,9 +138,8 @@ def _other_bits(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     flat = [flatten_dict({name: about[name] for name in ("environment", "layout")}, sep=".") for about in (saved, now)]
     before, after = ({name.partition(".")[2]: str(value) for name, value in of.items()} for of in flat)
     names = [name for name in before if name != "cores" and before[name] != after.get(name, before[name])]
-    changed = ", ".join(
-        f"{name.removeprefix('versions.').removeprefix('settings.')} {before[name]} (now {after[name]})" for name in names
-    )
+    labels = {name: name.removeprefix("versions.").removeprefix("settings.") for name in names}
+    changed = ", ".join(f"{labels[name]} {before[name]} (now {after[name]})" for name in names)
     return f" It was saved with {changed}: from here on its bits may be others." if changed else ""
 
 

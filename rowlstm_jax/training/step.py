@@ -74,26 +74,52 @@ def init_state(
     return state.replace(step=jnp.zeros((), jnp.int32))
 
 
-def train_step(state: TrainState, batch: Batch, axis: str | None = None) -> tuple[TrainState, Metrics]:
+def train_step(
+    state: TrainState, batch: Batch, axis: str | None = None, block: int | None = None
+) -> tuple[TrainState, Metrics]:
     """Take one step: the gradient of the loss, and one update by the optimiser.
 
     Args:
       state: before the step; the same on all devices.
       batch: B examples.
       axis: see the module.
+      block: examples whose gradient is computed at a time, a divisor of B; None computes that of all at once.
 
     Returns:
       The next state, and the metrics of the whole batch before the update.
     """
-    (_, metrics), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params, state, batch, axis)
-    gradients, metrics = total((gradients, metrics), axis)
+    gradients, metrics = total(_gradients(state, batch, axis, block or len(batch.labels)), axis)
     if isinstance(state.opt_state, SkipState):  # it checks gradients and parameters; this adds the loss
         gradients = jax.tree.map(lambda x: jnp.where(jnp.isfinite(metrics.loss), x, jnp.nan), gradients)
     return state.apply_gradients(grads=gradients), metrics.of_step(optax.tree.norm(gradients))
 
 
+def _gradients(state: TrainState, batch: Batch, axis: str | None, block: int) -> tuple[chex.ArrayTree, Metrics]:
+    """The gradient of the loss of a device's examples and their metrics: sums over blocks.
+
+    What the backward pass of a small block reads is still in the cache of a CPU.
+    """
+    gradient = jax.grad(loss_fn, has_aux=True)
+    if block == len(batch.labels):
+        return gradient(state.params, state, batch, axis)
+    count = len(batch.labels) // block
+    blocks = jax.tree.map(lambda x: x.reshape(count, block, *x.shape[1:]), batch)
+
+    def add(sums: tuple[chex.ArrayTree, Metrics], part: tuple[jax.Array, Batch]):
+        found = gradient(state.params, state, part[1], axis, part[0], count)
+        return jax.tree.map(jnp.add, sums, found), None
+
+    zeros = jax.tree.map(jnp.zeros_like, state.params), Metrics.zeros()
+    return jax.lax.scan(add, zeros, (jnp.arange(count), blocks))[0]
+
+
 def loss_fn(
-    params: chex.ArrayTree, state: TrainState, batch: Batch, axis: str | None = None
+    params: chex.ArrayTree,
+    state: TrainState,
+    batch: Batch,
+    axis: str | None = None,
+    block: jax.Array | int = 0,
+    blocks: int = 1,
 ) -> tuple[jax.Array, Metrics]:
     """The loss of a batch: the mean softmax cross-entropy, with smoothed labels if the recipe asks for them.
 
@@ -102,6 +128,8 @@ def loss_fn(
       state: the model, and the step whose dropout masks are drawn.
       batch: B examples, without padding if they are part of a larger batch.
       axis: see the module.
+      block: which of the device's blocks these examples are, int32 [].
+      blocks: the number of blocks.
 
     Returns:
       What these examples add to the loss of the whole batch, in nats, float32 [], and their metrics.
@@ -110,10 +138,12 @@ def loss_fn(
     devices = 1 if axis is None else jax.lax.axis_size(axis)
     if axis is not None and devices > 1:
         key = jax.random.fold_in(key, jax.lax.axis_index(axis))
+    if blocks > 1:
+        key = jax.random.fold_in(key, block)
     logits = state.apply_fn({"params": params}, batch.inputs, train=True, rngs={"dropout": key})
     metrics = Metrics.of_examples(logits, batch.labels, batch.mask)
     loss = smooth_labels(metrics.mean_loss, logits, batch.mask, metrics.examples, state.label_smoothing)
-    return loss / devices, metrics
+    return loss / (devices * blocks), metrics
 
 
 def step_keys(state: TrainState) -> tuple[jax.Array, jax.Array]:
@@ -190,6 +220,7 @@ def train_steps(
     num_steps: jax.Array,
     preprocessing: Preprocessing,
     axis: str | None = None,
+    block: int | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Take several steps in one call, on data that lie on the device.
 
@@ -205,6 +236,7 @@ def train_steps(
       num_steps: int32 [], 1 or more.
       preprocessing: augmentation and reading order.
       axis: see the module.
+      block: see `train_step`.
 
     Returns:
       The state after the steps, and the metrics with these steps added.
@@ -213,7 +245,7 @@ def train_steps(
     def body(step: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
         state, metrics = carry
         batch = training_batch(state, images, labels, indices[step], preprocessing, axis)
-        state, step_metrics = train_step(state, batch, axis)
+        state, step_metrics = train_step(state, batch, axis, block)
         return state, metrics.merge(step_metrics)
 
     return jax.lax.fori_loop(0, num_steps, body, (state, metrics))
