@@ -3,7 +3,7 @@
     python -m experiments.benchmarks.devices
 
 Every device has a thread and an equal part of the batch. The numbers of devices are those that divide the batch, up to
-the number of cores or to `--devices`. A run takes the number that `rowlstm_jax.parallel.mesh.best_count` chooses.
+the number of cores or to `--devices`. A run takes the number that `rowlstm_jax.parallel.best_count` chooses.
 """
 
 import dataclasses
@@ -20,8 +20,7 @@ from experiments.benchmarks import train_step
 from experiments.benchmarks.harness import BenchmarkConfig, Measurement
 from rowlstm_jax import cli
 from rowlstm_jax.errors import UserError
-from rowlstm_jax.parallel import cores
-from rowlstm_jax.parallel.mesh import best_count
+from rowlstm_jax.parallel import best_count, cores
 from rowlstm_jax.runs import console
 
 

@@ -7,7 +7,7 @@ the floors below it, and `config` for the flags that say how to compute.
 
 from rowlstm_jax.parallel.compiled import CompiledSteps
 from rowlstm_jax.parallel.evaluate import Evaluation
-from rowlstm_jax.parallel.mesh import BATCH, cores, make_mesh, shard
+from rowlstm_jax.parallel.mesh import BATCH, ROWS, best_count, cores, make_mesh, shard
 from rowlstm_jax.parallel.processes import (
     all_or_none,
     ending_together,
@@ -23,11 +23,13 @@ from rowlstm_jax.parallel.toolchain import settings
 
 __all__ = [
     "BATCH",
+    "ROWS",
     "CompilationWatch",
     "CompiledSteps",
     "Evaluation",
     "Seeds",
     "all_or_none",
+    "best_count",
     "cores",
     "ending_together",
     "fetch",

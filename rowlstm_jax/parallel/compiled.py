@@ -77,6 +77,7 @@ class CompiledSteps:
             best=seeds.shapes(shapes.best, PER_SEED),
             scores=seeds.shapes(shapes.scores, REPLICATED),
         )
+        self._zeros = jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), shapes.metrics)
         self._begin = jax.jit(self._initial, out_shardings=jax.tree.map(lambda shape: shape.sharding, self.shapes))
         _require_memory(self.shapes.state, train, self.mesh)
         self.data = shard((train.images, train.labels), self.mesh)
@@ -121,7 +122,7 @@ class CompiledSteps:
 
     def zero_metrics(self) -> Metrics:
         """Metrics of no step."""
-        return shard(zero_metrics(self.seeds.number), self.mesh)
+        return shard(self._zeros, self.mesh)
 
     def select(self, run_state: RunState, params: chex.ArrayTree, step: int, accuracy: np.ndarray) -> RunState:
         """Keep the weights [S, ...] of the seeds whose validation accuracy [S] is the best so far."""
@@ -207,11 +208,6 @@ def rows_at_a_time(model: nn.Module, rows: int, weights: int, platform: str) -> 
     if platform != "cpu" or rows <= ONE_BLOCK or weights > FEW_WEIGHTS or not getattr(model, "is_fused", False):
         return rows
     return next((block for block in range(MOST_ROWS, LEAST_ROWS - 1, -1) if rows % block == 0), rows)
-
-
-def zero_metrics(num_seeds: int) -> Metrics:
-    """Metrics of no step, on the host."""
-    return jax.tree.map(lambda x: np.zeros((num_seeds, *x.shape), x.dtype), jax.eval_shape(Metrics.zeros))
 
 
 def _require_memory(states: Any, train: Examples, mesh: Mesh) -> None:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from rowlstm_jax.data import Splits
 from rowlstm_jax.models import missing_diagnostics
+from rowlstm_jax.parallel import ROWS
 
 
 def warn(message: str) -> None:
@@ -31,15 +32,16 @@ def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object
     Console().print(table)
 
 
-def show_devices(mesh: jax.sharding.Mesh, batch_size: int, num_seeds: int) -> None:
-    """Print in a line how seeds and batches are split over devices."""
+def show_devices(mesh: jax.sharding.Mesh, batch_size: int, num_seeds: int, asked: bool = False) -> None:
+    """Print in a line how seeds and batches are split over devices, and why; `asked` if `--devices` said so."""
     kind, processes = mesh.devices.flat[0].platform, jax.process_count()
     places = f"{mesh.size} {kind} device{'s' * (mesh.size > 1)}" + f" in {processes} processes" * (processes > 1)
     idle = jax.device_count() - mesh.size
-    rest = f"; {idle} more stay{'s' * (idle == 1)} idle." if idle else "."
+    rule = "as --devices says" if asked else f"since parts are equal, and of {ROWS} or more on a CPU"
+    rest = f"; {idle} more stay{'s' * (idle == 1)} idle, {rule}." if idle else "."
     seeds, each = f"{num_seeds} seeds, batches" if num_seeds > 1 else "Batches", mesh.shape["batch"]
     split = f", each over {each}" if num_seeds > 1 else ""
-    tqdm.write(f"{seeds} of {batch_size}{split} on {places}{rest}")
+    tqdm.write(f"{seeds} of {batch_size}{split} on {places}, {batch_size // each} rows each{rest}")
 
 
 def show_splits(data: Splits) -> None:

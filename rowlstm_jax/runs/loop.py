@@ -60,7 +60,7 @@ def fit(run: Run, data: Splits, folder: RunFolder) -> Fitted:
             f"--batch-size is {config.batch_size}, more than the {len(data.train)} training examples; choose less."
         )
     seeds = Seeds(config.num_seeds, parallel.make_mesh(config.batch_size, config.devices, config.num_seeds))
-    console.show_devices(seeds.mesh, config.batch_size, config.num_seeds)
+    console.show_devices(seeds.mesh, config.batch_size, config.num_seeds, config.devices is not None)
     if config.memory_health:
         console.show_missing_diagnostics(run.recipe.model)
     with writing(folder.path), contextlib.ExitStack() as stack:

@@ -5,6 +5,7 @@ depends on devices, files or flags: `parallel` compiles these functions, and `ru
 `README.md` in this folder shows optimisers, label smoothing, early stopping and what happens in a step.
 """
 
+from rowlstm_jax.training.batch import Batch, gather, read_batch
 from rowlstm_jax.training.metrics import Interval, Metrics, wilson_interval
 from rowlstm_jax.training.optimizers import (
     SkipState,
@@ -17,12 +18,9 @@ from rowlstm_jax.training.optimizers import (
 from rowlstm_jax.training.recipe import Recipe
 from rowlstm_jax.training.state import RunState, initial_state, keep_better
 from rowlstm_jax.training.step import (
-    Batch,
     TrainState,
     eval_step,
-    gather,
     init_state,
-    read_batch,
     train_step,
     train_steps,
 )

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import optax
 from flax.training import train_state
 
-from rowlstm_jax.tasks import Preprocessing, Read, augment, scale
+from rowlstm_jax.tasks import Preprocessing, augment, scale
+from rowlstm_jax.training.batch import Batch, gather
 from rowlstm_jax.training.loss import smooth_labels
 from rowlstm_jax.training.metrics import Metrics
 from rowlstm_jax.training.optimizers import SkipState
@@ -34,20 +35,6 @@ class TrainState(train_state.TrainState):
 
     key: jax.Array
     label_smoothing: float = flax.struct.field(pytree_node=False, default=0.0)
-
-
-class Batch(flax.struct.PyTreeNode):
-    """Sequences with their classes.
-
-    Attributes:
-      inputs: float32 [B, T, F].
-      labels: int32 [B].
-      mask: bool [B]; false for padding.
-    """
-
-    inputs: jax.Array
-    labels: jax.Array
-    mask: jax.Array
 
 
 def init_state(
@@ -176,23 +163,6 @@ def eval_step(
     """
     logits = apply_fn({"params": params}, batch.inputs)
     return total(Metrics.of_examples(logits, batch.labels, batch.mask), axis), logits
-
-
-def read_batch(images: jax.Array, labels: jax.Array, mask: jax.Array, order: Read) -> Batch:
-    """Make a batch of stored images.
-
-    Args:
-      images: uint8 [B, R, K].
-      labels: uint8 [B].
-      mask: bool [B]; false for padding.
-      order: images [B, R, K] -> sequences [B, T, F].
-    """
-    return Batch(inputs=order(scale(images)), labels=labels.astype(jnp.int32), mask=mask)
-
-
-def gather(images: jax.Array, labels: jax.Array, indices: jax.Array, order: Read) -> Batch:
-    """Make a batch of the examples at indices, int32 [B], of all images [N, R, K] and labels [N]."""
-    return read_batch(images[indices], labels[indices], jnp.ones(indices.shape, bool), order)
 
 
 def training_batch(

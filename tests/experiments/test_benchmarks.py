@@ -160,7 +160,7 @@ def test_a_bad_value_is_refused_in_a_sentence(config, fields, sentence):
 
 WHOLE_NUMBERS = [
     (script.Config, field.name)
-    for script in (train_step, scaling, startup, seeds, kill_resume, integrity)
+    for script in (train_step, scaling, startup, seeds, kill_resume, integrity, devices, whole_run, accelerator)
     for field in dataclasses.fields(script.Config)
     if field.type in (int, int | None)
 ]
@@ -280,3 +280,62 @@ def test_seeds_are_held_against_runs_of_one_seed_and_whole_runs_are_those_of_a_u
     assert (together["run_s"], together["run_ratio"], alone["run_s"], alone["run_ratio"]) == (3.0, 0.75, 4.0, 1.0)
     assert together["step_ratio"] == pytest.approx(together["step_ms"] / alone["step_ms"])
     assert "2 seeds in one program" in capsys.readouterr().out
+
+
+def test_numbers_of_devices_are_timed_in_processes_of_their_own(tmp_path, monkeypatch):
+    sizes = {"batch_size": 20, "time_steps": 3, "features": 2, "hidden": 4}
+    monkeypatch.setattr(devices, "cores", lambda: 2)
+    devices.main(devices.Config(**sizes, rounds=1, json=tmp_path / "rows.json"))
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [(row["devices"], row["rows_each"], row["chosen"]) for row in rows] == [(1, 20, False), (2, 10, True)]
+    assert rows[0]["ratio_to_one"] == 1
+    assert all(row["median_ms"] > 0 for row in rows)
+    with pytest.raises(UserError, match="train_step failed with 3 devices: error: --devices is 3; it must divide"):
+        devices.step_ms(devices.Config(**sizes), 3, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_whole_run_is_timed_and_a_missing_torch_is_a_row(tmp_path, mnist, monkeypatch):
+    monkeypatch.setattr(torch_script, "is_available", lambda: False)
+    whole_run.main(whole_run.Config(steps=2, repeats=1, json=tmp_path / "rows.json"))
+    warm, cold, torch = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert 0 < warm["median_s"] < 1.5 * cold["median_s"]
+    assert 100 < warm["peak_mb"] < 2_000
+    assert (torch["median_s"], torch["note"]) == (None, "not installed (pip install -e .[bench])")
+
+
+@pytest.mark.slow
+def test_an_accelerator_is_checked_and_timed_in_one_command(tmp_path, mnist):
+    """On a CPU the losses agree closely, and the bits are the same; torch and cuDNN are rows that say what is missing."""
+    command = [sys.executable, "-m", "experiments.benchmarks.accelerator", "--quick", "--rounds", "1", "--limit", "1"]
+    done = subprocess.run([*command, "--json", tmp_path / "rows.json"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    losses = [row["figure"] for row in rows if row["part"] == "losses"]
+    if jax.default_backend() == "cpu":
+        assert losses[0] < 1e-5
+    assert losses[1] < 0.01
+    bits = {row["name"]: row["note"] for row in rows if row["part"] == "bits"}
+    assert bits == {"repeated": "the same bits", "killed and resumed": "the same bits"}
+    assert [row["name"] for row in rows if row["part"] == "seeds in one program"] == ["1 seed", "8 seeds"]
+    assert [row["note"] for row in rows if row["part"].startswith("step")] == 4 * ["left out: 1 s have passed"]
+
+
+def test_the_accelerators_steps_are_rows_also_where_a_system_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(accelerator, "SYSTEMS", ("torch", "cudnn", "rowlstm_jax"))
+    config = accelerator.Config(quick=True, rounds=1)
+    rows = list(accelerator.steps(config, time.perf_counter() + 1e6))
+    assert len(rows) == 12
+    assert [accelerator.as_text(row)[1:] for row in rows[:2]] == [
+        ("torch", "", "not installed (pip install -e .[bench])"),
+        ("cudnn", "", "needs a GPU"),
+    ]
+    assert rows[2]["figure"] > 0
+
+
+def test_flags_to_try_are_given_to_xla(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
+    accelerator.use_flags(accelerator.Config(command_buffers="+WHILE", autotune_level=2, deterministic=True))
+    expected = "--xla_gpu_enable_command_buffer=+WHILE --xla_gpu_autotune_level=2 --xla_gpu_deterministic_ops=true"
+    assert os.environ["XLA_FLAGS"] == f"--xla_dump_to=x {expected}"

@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from rowlstm_jax.models.cells import BasicLSTMCell
 from rowlstm_jax.models.classifier import SequenceClassifier
-from rowlstm_jax.models.lstm_scan import lstm_scan
+from rowlstm_jax.models.lstm_scan import fast_segment, lstm_scan
 from tests.reference import lstm
 
 B, T, F, H = 5, 13, 7, 77  # sizes that divide nothing
@@ -155,6 +155,13 @@ def test_forward_mode_is_refused_by_name():
 
 
 @pytest.mark.skipif(jax.default_backend() == "gpu", reason="cuBLAS takes 32 MB of its own, more than the arrays")
+@pytest.mark.parametrize(
+    ("steps", "hidden", "expected"), [(784, 64, 14), (780, 32, 15), (787, 32, 787), (784, 65, 784), (399, 8, 399)]
+)
+def test_long_sequences_of_narrow_layers_are_recomputed_in_segments(steps, hidden, expected):
+    assert fast_segment(steps, hidden) == (expected if jax.default_backend() == "cpu" else steps)
+
+
 def test_segments_save_memory():
     given = arguments()
     given["inputs"] = np.tile(given["inputs"], (10, 1, 1))

@@ -1,6 +1,7 @@
 import functools
 
 import chex
+import flax.linen as nn
 import jax
 import numpy as np
 import optax
@@ -9,7 +10,8 @@ import pytest
 from rowlstm_jax.data.batches import batch_indices
 from rowlstm_jax.models.cells import CELLS, BasicLSTMCell
 from rowlstm_jax.models.classifier import SequenceClassifier
-from rowlstm_jax.parallel.compiled import CompiledSteps
+from rowlstm_jax.parallel import compiled as compiled_module
+from rowlstm_jax.parallel.compiled import CompiledSteps, rows_at_a_time
 from rowlstm_jax.parallel.mesh import make_mesh
 from rowlstm_jax.parallel.seeds import Seeds
 from rowlstm_jax.tasks.augmentation import Affine
@@ -181,3 +183,32 @@ def test_each_seed_keeps_its_own_best_weights_and_stops_for_itself(tiny_data, de
     assert progress.scores is not None
     assert np.asarray(progress.scores.step).tolist() == [3, 1]
     assert stopped == [False, False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("cell", "rows", "weights", "platform", "expected"),
+    [
+        (BasicLSTMCell(128), 256, 82_000, "cpu", 32),
+        (BasicLSTMCell(128), 100, 82_000, "cpu", 25),
+        (BasicLSTMCell(128), 64, 82_000, "cpu", 64),
+        (BasicLSTMCell(128), 67, 82_000, "cpu", 67),  # a prime
+        (BasicLSTMCell(256), 256, 290_000, "cpu", 256),
+        (BasicLSTMCell(128), 256, 82_000, "gpu", 256),
+        (nn.GRUCell(128), 256, 62_000, "cpu", 256),
+    ],
+)
+def test_a_large_part_of_a_batch_is_worked_through_in_blocks(cell, rows, weights, platform, expected):
+    assert rows_at_a_time(SequenceClassifier(cell, 10), rows, weights, platform) == expected
+
+
+def test_blocks_compute_what_the_whole_computes(tiny_data, monkeypatch):
+    """On two devices, each with two blocks of the rows of its batch."""
+    found = []
+    for one_block in (8, 4):
+        monkeypatch.setattr(compiled_module, "ONE_BLOCK", one_block)
+        monkeypatch.setattr(compiled_module, "LEAST_ROWS", 4)
+        monkeypatch.setattr(compiled_module, "MOST_ROWS", 4)
+        programs = compiled(tiny_data.train, devices=2, batch_size=16)
+        progress = trained(programs, tiny_data.train, [3], batch_size=16)
+        found.append(jax.device_get((progress.state.params, progress.metrics)))
+    chex.assert_trees_all_close(*found, rtol=2e-5, atol=2e-6)

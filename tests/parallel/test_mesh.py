@@ -4,8 +4,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from rowlstm_jax.errors import UserError
-from rowlstm_jax.parallel.mesh import make_mesh, shard
-from rowlstm_jax.runs import console
+from rowlstm_jax.parallel.mesh import best_count, make_mesh, shard
 
 
 @pytest.fixture
@@ -15,11 +14,28 @@ def two_processes(monkeypatch):
     monkeypatch.setattr(jax, "local_devices", lambda process: jax.devices()[2 * process : 2 * process + 2])
 
 
-@pytest.mark.parametrize(("batch_size", "expected"), [(100, 4), (6, 3), (10, 2), (7, 1), (1, 1)])
-def test_by_default_a_batch_is_split_over_the_most_devices_that_divide_it(batch_size, expected):
+@pytest.mark.parametrize(("batch_size", "expected"), [(100, 4), (60, 4), (30, 3), (36, 3), (22, 2), (18, 1), (7, 1)])
+def test_by_default_a_batch_is_split_over_the_most_devices_that_divide_it_with_ten_rows_each(batch_size, expected):
     mesh = make_mesh(batch_size)
     assert dict(mesh.shape) == {"seed": 1, "batch": expected}
     assert list(mesh.devices.flat) == jax.devices()[:expected]
+
+
+@pytest.mark.parametrize(
+    ("available", "processes", "batch_size", "num_seeds", "platform", "expected"),
+    [
+        (64, 1, 100, 1, "cpu", 10),  # ten rows a device
+        (64, 1, 100, 1, "gpu", 50),
+        (64, 4, 100, 1, "cpu", 1),  # 25 rows a device; two would have 12.5, five 5
+        (64, 2, 512, 1, "cpu", 16),
+        (64, 1, 100, 8, "cpu", 40),  # eight seeds, each over five devices with 20 rows
+        (64, 1, 4, 8, "cpu", 1),
+        (64, 1, 4, 8, "gpu", 32),
+        (64, 3, 100, 1, "cpu", 1),  # can't be split at all, which `make_mesh` says
+    ],
+)
+def test_on_a_cpu_no_device_has_a_few_rows_only(available, processes, batch_size, num_seeds, platform, expected):
+    assert best_count(available, processes, batch_size, num_seeds, platform) == expected
 
 
 @pytest.mark.parametrize(
@@ -55,12 +71,3 @@ def test_what_is_placed_lies_where_it_was_asked_for():
     everywhere, split = shard(np.arange(8), mesh), shard(np.arange(8), mesh, PartitionSpec("batch"))
     assert [shard.data.tolist() for shard in everywhere.addressable_shards] == [list(range(8))] * 4
     assert [shard.data.tolist() for shard in split.addressable_shards] == [[0, 1], [2, 3], [4, 5], [6, 7]]
-
-
-def test_the_split_is_said_in_a_line(capsys):
-    console.show_devices(make_mesh(6), 6, 1)
-    console.show_devices(make_mesh(100, 1), 100, 1)
-    assert capsys.readouterr().out.splitlines() == [
-        "Batches of 6 on 3 cpu devices; 1 more stays idle.",
-        "Batches of 100 on 1 cpu device; 3 more stay idle.",
-    ]

@@ -19,11 +19,11 @@ def test_every_core_becomes_a_device_unless_a_number_is_given(monkeypatch, flags
     settings, before = {}, jax.config.jax_num_cpu_devices
     monkeypatch.setattr("jax.config.update", lambda name, value: settings.update({name: value}))
     monkeypatch.setenv("NPROC", "7")
-    start(RunConfig(batch_size=4 * cores(), **flags))
+    start(RunConfig(batch_size=20 * cores(), **flags))
     assert settings["jax_num_cpu_devices"] == expected
     assert os.environ["NPROC"] == str(expected), "a thread each"
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3")
-    start(RunConfig(batch_size=4 * cores(), **flags))
+    start(RunConfig(batch_size=20 * cores(), **flags))
     assert settings["jax_num_cpu_devices"] == before, "who sets XLA's own flag knows better"
 
 

@@ -29,7 +29,8 @@ sums = jax.jit(lambda w, t: jnp.log(jnp.maximum(jnp.sum(w[..., None, None, None,
 np.testing.assert_allclose(sums(weights, table), np.log(6), rtol=1e-6)
 
 a, b = np.random.default_rng(0).normal(size=(2, 3, 1, 2, 2, 8, 8, 8)).astype(np.float32)
-np.testing.assert_allclose(jax.jit(lambda a, b: jnp.sum(a * b, axis=3))(a, b), (a * b).sum(axis=3), rtol=1e-5, atol=1e-6)
+sums = jax.jit(lambda a, b: jnp.sum(a * b, axis=3))
+np.testing.assert_allclose(sums(a, b), (a * b).sum(axis=3), rtol=1e-5, atol=1e-6)
 """
 
 

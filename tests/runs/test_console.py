@@ -11,13 +11,14 @@ def test_a_warning_goes_to_standard_error(capsys):
 
 
 def test_the_split_over_devices_is_said_in_a_line(capsys):
-    console.show_devices(make_mesh(6), 6, 1)
-    console.show_devices(make_mesh(100, 1), 100, 1)
+    console.show_devices(make_mesh(30), 30, 1)
+    console.show_devices(make_mesh(100, 1), 100, 1, asked=True)
     console.show_devices(make_mesh(100, 4, 2), 100, 2)
     assert capsys.readouterr().out.splitlines() == [
-        "Batches of 6 on 3 cpu devices; 1 more stays idle.",
-        "Batches of 100 on 1 cpu device; 3 more stay idle.",
-        "2 seeds, batches of 100, each over 2 on 4 cpu devices.",
+        "Batches of 30 on 3 cpu devices, 10 rows each; "
+        "1 more stays idle, since parts are equal, and of 10 or more on a CPU.",
+        "Batches of 100 on 1 cpu device, 100 rows each; 3 more stay idle, as --devices says.",
+        "2 seeds, batches of 100, each over 2 on 4 cpu devices, 50 rows each.",
     ]
 
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,15 +10,14 @@ import pytest
 from rowlstm_jax.data import Splits
 from rowlstm_jax.data.batches import batch_indices
 from rowlstm_jax.tasks import Affine, Preprocessing, augment, scale
+from rowlstm_jax.training.batch import Batch, read_batch
 from rowlstm_jax.training.metrics import Metrics
 from rowlstm_jax.training.recipe import Recipe
 from rowlstm_jax.training.step import (
-    Batch,
     TrainState,
     eval_step,
     init_state,
     loss_fn,
-    read_batch,
     step_keys,
     train_step,
     train_steps,
@@ -40,13 +41,6 @@ def batches(tiny_data: Splits) -> list[Batch]:
     indices = batch_indices(0, len(tiny_data.train), B, 0, STEPS)
     images, labels = jnp.asarray(tiny_data.train.images), jnp.asarray(tiny_data.train.labels)
     return [read_batch(images[chosen], labels[chosen], jnp.ones(B, bool), rows) for chosen in indices]
-
-
-def test_a_batch_is_read_as_scaled_rows_with_integer_labels(tiny_data):
-    batch = read_batch(tiny_data.train.images[:B], tiny_data.train.labels[:B], np.ones(B, bool), rows)
-    chex.assert_shape(batch.inputs, (B, 5, 7))
-    chex.assert_type([batch.inputs, batch.labels, batch.mask], [jnp.float32, jnp.int32, bool])
-    np.testing.assert_allclose(batch.inputs, tiny_data.train.images[:B] / 255, rtol=1e-6)
 
 
 def test_the_loss_of_a_step_has_smoothed_labels_if_the_recipe_asks(state, batches):
@@ -88,6 +82,24 @@ def test_a_step_is_one_adam_update_of_the_mean_loss(state, batches):
     # The first update of Adam is its step size times g / (|g| + epsilon), epsilon 1e-8.
     expected = jax.tree.map(lambda p, g: p - 1e-2 * g / (jnp.abs(g) + 1e-8), state.params, gradients)
     chex.assert_trees_all_close(after.params, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_step_block_by_block_is_the_step_of_the_whole_batch(state, batches):
+    plain = state.replace(apply_fn=state.apply_fn.__self__.clone(dropout=0.0).apply)
+
+    def step(state: TrainState, block: int | None):
+        after, metrics = jax.jit(partial(train_step, block=block))(state, batches[0])
+        return jax.device_get((after.params, metrics))
+
+    chex.assert_trees_all_close(step(plain, 2), step(plain, None), rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_equal(step(state, B), step(state, None))
+
+
+def test_each_block_has_dropout_masks_of_its_own(state, batches):
+    twice = jax.tree.map(lambda x: jnp.concatenate([x[:2], x[:2]]), batches[0])
+    first, second = (jax.jit(loss_fn, static_argnums=(3, 5))(state.params, state, twice, None, n, 2)[1] for n in (0, 1))
+    assert first.loss != second.loss
+    np.testing.assert_allclose(loss_fn(state.params, state, twice, None, 0, 2)[0], first.mean_loss / 2, rtol=1e-5)
 
 
 def test_dropout_depends_on_the_step_and_on_nothing_else(state, batches):

@@ -1,0 +1,16 @@
+"""How a batch is made of stored images."""
+
+import chex
+import jax.numpy as jnp
+import numpy as np
+
+from rowlstm_jax.training.batch import gather, read_batch
+
+
+def test_a_batch_is_read_as_scaled_rows_with_integer_labels(tiny_data):
+    images, labels = tiny_data.train.images, tiny_data.train.labels
+    batch = read_batch(images[:4], labels[:4], np.ones(4, bool), lambda images: images)
+    chex.assert_shape(batch.inputs, (4, 5, 7))
+    chex.assert_type([batch.inputs, batch.labels, batch.mask], [jnp.float32, jnp.int32, bool])
+    np.testing.assert_allclose(batch.inputs, images[:4] / 255, rtol=1e-6)
+    np.testing.assert_array_equal(gather(images, labels, np.array([3, 1]), lambda images: images).labels, labels[[3, 1]])
