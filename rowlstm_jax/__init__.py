@@ -39,8 +39,6 @@ does not import JAX.
 """
 
 import importlib
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -84,10 +82,6 @@ __all__ = [
     "plots",
     "start",
 ]
-
-# JAX 0.10.1, the newest right one for Python 3.11, writes false errors when it loads a compiled program.
-if sys.version_info < (3, 12):
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # The floor that each name comes from.
 _FLOORS = {

@@ -8,7 +8,7 @@ import jax
 from rowlstm_jax.config import RunConfig, StartConfig, absolute
 from rowlstm_jax.parallel.mesh import best_count, cores, make_mesh
 from rowlstm_jax.parallel.processes import all_or_none, join
-from rowlstm_jax.parallel.toolchain import require_right_numbers
+from rowlstm_jax.parallel.toolchain import hide_false_errors, require_right_numbers
 
 
 def start(config: StartConfig) -> None:
@@ -25,6 +25,7 @@ def start(config: StartConfig) -> None:
         jaxlib is known to compute wrong numbers.
     """
     require_right_numbers(_has_started())
+    hide_false_errors()
     folder = config.compilation_cache
     jax.config.update("jax_compilation_cache_dir", str(absolute(folder)) if folder else None)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # every program, however small

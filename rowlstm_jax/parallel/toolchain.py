@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 import jaxlib
+import jaxlib.utils
+import jaxlib.version
 
 from rowlstm_jax.errors import UserError
 
@@ -75,6 +77,16 @@ def require_right_numbers(has_started: bool) -> None:
             f"{wrong}, and JAX has started without the flag that mends it; set XLA_FLAGS={FUSION}=-reduce before."
         )
     os.environ["XLA_FLAGS"] = f"{flags} {FUSION}=-reduce".strip()
+
+
+def hide_false_errors() -> None:
+    """Keep messages that are no errors off the terminal: some releases write two for every program from the cache.
+
+    jaxlib 0.8.2 to 0.10.1 compile for a made-up feature, "prefer-no-gather", and then miss it on the machine.
+    `TF_CPP_MIN_LOG_LEVEL`, where it is set to something else than JAX's own 1, decides.
+    """
+    if (0, 8, 2) <= jaxlib.version.__version_info__ <= (0, 10, 1) and os.environ["TF_CPP_MIN_LOG_LEVEL"] == "1":
+        jaxlib.utils.absl_set_min_log_level(3)
 
 
 def settings() -> dict[str, Any]:

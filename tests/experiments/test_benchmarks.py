@@ -3,9 +3,11 @@
 import dataclasses
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -14,9 +16,21 @@ import pytest
 from jax.experimental import rnn
 from PIL import Image
 
-from experiments.benchmarks import integrity, kill_resume, peers, processes, scaling, seeds, startup, train_step
+from experiments.benchmarks import (
+    accelerator,
+    devices,
+    integrity,
+    kill_resume,
+    peers,
+    processes,
+    scaling,
+    seeds,
+    startup,
+    train_step,
+    whole_run,
+)
 from experiments.benchmarks.harness import BenchmarkConfig, alternate
-from experiments.benchmarks.peers import jax_libraries, ours
+from experiments.benchmarks.peers import jax_libraries, ours, torch_script
 from experiments.benchmarks.problem import System, UnavailableError, losses, make_problem, reference
 from rowlstm_jax.config import flag
 from rowlstm_jax.errors import UserError
