@@ -1,6 +1,7 @@
 """Strict settings for all tests, and the small data and runs that they share."""
 
 import dataclasses
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,12 +30,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Many tests compile the same programs; a cache of this session's own serves them, and the scripts they start."""
-    folder = tmp_path_factory.mktemp("compilation")
+    """Many tests compile the same programs; a cache of this session's own serves them, and the scripts they start.
+
+    All processes of pytest-xdist share it. With a largest size JAX locks it, or one would read what another one writes.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "compilation"
     jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", 2**32)
+    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # as `start` does
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder))
+        patch.setenv("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**32))
         yield folder
 
 

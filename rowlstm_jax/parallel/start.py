@@ -29,6 +29,7 @@ def start(config: StartConfig) -> None:
     folder = config.compilation_cache
     jax.config.update("jax_compilation_cache_dir", str(absolute(folder)) if folder else None)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # every program, however small
+    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # or some releases put the path into the key
     _make_devices(config)
     if isinstance(config, RunConfig):
         if config.distributed and not jax.distributed.is_initialized():

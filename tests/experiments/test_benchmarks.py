@@ -320,7 +320,7 @@ def test_a_whole_run_is_timed_and_a_missing_torch_is_a_row(tmp_path, mnist, monk
 
 @pytest.mark.slow
 def test_an_accelerator_is_checked_and_timed_in_one_command(tmp_path, mnist):
-    """On a CPU the losses agree closely, and the bits are the same; torch and cuDNN are rows that say what is missing."""
+    """On a CPU the losses agree closely, and the bits are the same."""
     command = [sys.executable, "-m", "experiments.benchmarks.accelerator", "--quick", "--rounds", "1", "--limit", "1"]
     done = subprocess.run([*command, "--json", tmp_path / "rows.json"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -337,15 +337,13 @@ def test_an_accelerator_is_checked_and_timed_in_one_command(tmp_path, mnist):
 
 def test_the_accelerators_steps_are_rows_also_where_a_system_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr(accelerator, "SYSTEMS", ("torch", "cudnn", "rowlstm_jax"))
-    config = accelerator.Config(quick=True, rounds=1)
-    rows = list(accelerator.steps(config, time.perf_counter() + 1e6))
-    assert len(rows) == 12
-    assert [accelerator.as_text(row)[1:] for row in rows[:2]] == [
-        ("torch", "", "not installed (pip install -e .[bench])"),
-        ("cudnn", "", "needs a GPU"),
-    ]
-    assert rows[2]["figure"] > 0
+    monkeypatch.setattr(accelerator, "SYSTEMS", ("torch", "cudnn", "matrix-products"))
+    monkeypatch.setattr(accelerator, "sizes", lambda config: [(4, 3, 2, 5)])
+    torch, cudnn, products, *others = accelerator.steps(accelerator.Config(rounds=1), time.perf_counter() + 1e6)
+    assert accelerator.as_text(torch)[1:] == ("torch", "", "not installed (pip install -e .[bench])")
+    assert accelerator.as_text(cudnn)[1:] == ("cudnn", "", "needs a GPU")
+    assert products["figure"] > 0
+    assert [row["part"] for row in others] == 3 * ["step B=4 T=3 F=2 H=5 bfloat16"]
 
 
 def test_flags_to_try_are_given_to_xla(monkeypatch):
