@@ -48,14 +48,14 @@ def main(config: Config) -> None:
     require_writable("The picture", folder / "gradients_over_rows.png")
     data = split(load(dataset, config.data_dir, config.local_files), held_out)
     draw(folder, model, params, data.validation, data.class_names)
-    print(f"Pictures: {folder}")
+    console.say(f"Pictures: {folder}")
 
 
 def draw(folder: Path, model: nn.Module, params: Any, examples: Examples, names: tuple[str, ...]) -> None:
     """Draw into a folder what a model that reads rows offers, and print what it does not; params are of one seed."""
     images, labels, missing = examples.images, examples.labels.astype(int), diagnostics.missing_diagnostics(model)
     for sentence in missing.values():
-        print(f"The {sentence}")
+        console.say(f"The {sentence}")
     if "probabilities" not in missing:
         read = jax.jit(lambda images: diagnostics.probabilities_over_time(model, params, scale(images)))
         probabilities = np.concatenate([read(images[n : n + 500]) for n in range(0, len(images), 500)])

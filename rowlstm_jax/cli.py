@@ -12,6 +12,7 @@ import tyro
 from rowlstm_jax.config import StartConfig
 from rowlstm_jax.errors import ending
 from rowlstm_jax.parallel import start
+from rowlstm_jax.screen import unbreakable
 
 ConfigT = TypeVar("ConfigT")
 Positional = tyro.conf.Positional  # marks a field that is given without its flag
@@ -27,6 +28,15 @@ def run(main: Callable[[ConfigT], object], config_type: type[ConfigT]) -> NoRetu
     gc.freeze()  # what was imported stays: no later collection need walk it
     if shutil.get_terminal_size().columns < NARROWEST:
         os.environ["COLUMNS"] = str(NARROWEST)
+    with unbreakable():
+        try:
+            sys.exit(_status(main, config_type))
+        finally:
+            gc.freeze()  # the interpreter's last collection would take half a second
+
+
+def _status(main: Callable[[ConfigT], object], config_type: type[ConfigT]) -> int:
+    """Call `main` and print how it ended; the exit status."""
     spec = sys.modules["__main__"].__spec__
     try:
         config = tyro.cli(
@@ -37,15 +47,13 @@ def run(main: Callable[[ConfigT], object], config_type: type[ConfigT]) -> NoRetu
         main(config)
     except MemoryError as error:
         print(f"error: The memory does not hold it ({error}); choose smaller sizes.", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
+        return 130
     except BaseException as error:
         if (known := ending(error)) is None:
             raise
         print(known[0], file=sys.stderr)
-        sys.exit(known[1])
-    finally:
-        gc.freeze()  # the interpreter's last collection would take half a second
-    sys.exit(0)
+        return known[1]
+    return 0

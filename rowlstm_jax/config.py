@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rowlstm_jax.errors import UserError, flag
+from rowlstm_jax.paths import require_plain, resolved
 
 # What a resumed run may do with a field of RunConfig; without metadata, its value must stay as it was.
 FREE = {"free": True}  # it may change: it says where and how a run is computed or how often it reports, not what
@@ -15,6 +16,7 @@ AGREED = {"agreed": True}  # all processes of a run must have the same value, th
 OPTIMIZER = {"optimizer": True}  # it may change with --reset-optimizer
 
 FOLDERS = ("data_dir", "local_files", "compilation_cache")  # flags that name folders, which need not exist yet
+RUNS = ("--run-dir", "--from-checkpoint")
 MOST_DEVICES = 1024  # of one process; on a CPU, XLA would make any number of them, until the memory is full
 
 
@@ -180,24 +182,20 @@ def _rule(name: str, key: str) -> bool:
 def absolute(path: Path) -> Path:
     """The path from the root, ~ and links resolved; raises a UserError if that can't be done."""
     try:
-        path = path.expanduser()
-    except RuntimeError as error:
-        raise UserError(f"{path} names a home folder that is not known here; write the path in full.") from error
-    try:
-        path = path.resolve()
-        str(path).encode()  # Orbax takes nothing but text
-    except (ValueError, OSError, RuntimeError) as error:  # a NUL, no text, no working directory, links in a circle
-        raise UserError(f"{str(path)!r} can't be used as a path ({error}); choose another.") from error
-    return path
+        return resolved(path)
+    except ValueError as error:
+        raise UserError(f"The path is {error}") from error
 
 
 def _check_path(name: str, path: Path, is_folder: bool) -> None:
     try:
-        absolute(path).stat()
+        if is_folder or name in RUNS:
+            require_plain(path)
+        resolved(path).stat()
     except (FileNotFoundError, PermissionError):  # it may be made; or is refused where it is used
         return
-    except UserError as error:
-        raise UserError(f"{name}: {error}") from error
+    except ValueError as error:
+        raise UserError(f"{name} is {error}") from error
     except OSError as error:
         raise UserError(f"{name} is {path}, which can't be used ({error.strerror}); choose another.") from error
     if is_folder and not absolute(path).is_dir():

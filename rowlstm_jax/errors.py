@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from types import TracebackType
 
+from rowlstm_jax.screen import printable
+
 
 class UserError(Exception):
     """A mistake of the user, or a fault of their machine: one sentence that says what was wrong and what to do."""
@@ -18,7 +20,7 @@ class UserError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows instead of a traceback."""
-        return [f"error: {self}"]
+        return [printable(f"error: {self}")]
 
 
 class NonFiniteError(UserError):
@@ -43,15 +45,15 @@ class InterruptedRun(BaseException):
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows instead of a traceback."""
-        return [str(self)]
+        return [printable(str(self))]
 
 
 def ending(error: BaseException) -> tuple[str, int] | None:
     """The sentence and the exit status with which a program ends after one of these errors; None for any other."""
     if isinstance(error, UserError):
-        return f"error: {error}", error.status
+        return printable(f"error: {error}"), error.status
     if isinstance(error, InterruptedRun):
-        return str(error), 128 + error.signum
+        return printable(str(error)), 128 + error.signum
     return None
 
 

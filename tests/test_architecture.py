@@ -14,7 +14,17 @@ from rowlstm_jax.config import RunConfig
 ROOT = Path(__file__).parents[1]
 
 # A floor may import the floors before it. Floors in one entry stand side by side and do not import each other.
-FLOORS = [{"errors"}, {"config"}, {"data", "models"}, {"tasks"}, {"training"}, {"parallel"}, {"runs"}, {"analysis"}]
+FLOORS = [
+    {"paths", "screen"},
+    {"errors"},
+    {"config"},
+    {"data", "models"},
+    {"tasks"},
+    {"training"},
+    {"parallel"},
+    {"runs"},
+    {"analysis"},
+]
 FLOORS += [{"cli"}, {"experiments"}]
 HEIGHT = {floor: height for height, floors in enumerate(FLOORS) for floor in floors}
 PURE = {"models", "data", "tasks", "training"}  # they know nothing of flags
@@ -29,7 +39,9 @@ ONLY = {
     "tyro": "rowlstm_jax/cli.py",
 }
 STDLIB_ONLY = {
-    "errors": {"collections", "contextlib", "re", "sys", "types"},
+    "errors": {"collections", "contextlib", "re", "sys", "types", "rowlstm_jax"},
+    "paths": {"pathlib", "re"},
+    "screen": {"collections", "contextlib", "os", "pathlib", "sys", "typing", "unicodedata"},
     "config": {"collections", "contextlib", "dataclasses", "math", "os", "pathlib", "re", "typing", "rowlstm_jax"},
 }
 # Benchmarks time what lies behind a door, and say in their docstring why they need it.

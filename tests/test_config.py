@@ -53,7 +53,11 @@ def test_a_path_that_cannot_be_used_names_its_flag(tmp_path):
     for field in ("data_dir", "local_files", "compilation_cache"):
         with pytest.raises(UserError, match=f"^{flag(field)} is .*/file, which is no folder; it must name one"):
             RunConfig(**{field: tmp_path / "file"})
-    for name, reason in (("file/below", "Not a directory"), ("x" * 300, "File name too long"), ("circle", "[Ll]oop|levels of symbolic")):
+    for name, reason in (
+        ("file/below", "Not a directory"),
+        ("x" * 300, "File name too long"),
+        ("circle", "[Ll]oop|levels of symbolic"),
+    ):
         with pytest.raises(UserError, match=rf"^--run-dir.*can't be used.*{reason}.*; choose another"):
             RunConfig(run_dir=tmp_path / name)
 

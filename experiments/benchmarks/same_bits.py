@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import tensorstore
 
 from rowlstm_jax.errors import UserError
+from rowlstm_jax.runs import arrays_on_disk
 
 LOCKS = {".lock", ".owner", ".saved"}
 
@@ -28,22 +28,13 @@ def require(run: Path, other: Path) -> int:
 def contents(run: Path) -> dict[str, bytes]:
     """The records of a finished run and, with their types and shapes, the arrays of its last checkpoint and results."""
     step = last_step(run)
-    saved = checkpoint_arrays(run / "checkpoints" / str(step) / "state")
+    saved = arrays_on_disk(run / "checkpoints" / str(step) / "state")
     arrays = {f"checkpoints/{step}/{name}": array for name, array in saved.items()}
     for file in ("weights.npz", "test.npz"):
         with np.load(run / file, allow_pickle=False) as stored:
             arrays |= {f"{file}/{name}": stored[name] for name in stored}
     bits = {name: f"{array.dtype} {array.shape} ".encode() + array.tobytes() for name, array in arrays.items()}
     return {"metrics.jsonl": (run / "metrics.jsonl").read_bytes(), **bits}
-
-
-def checkpoint_arrays(state: Path) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint by name, as its files hold them, whatever devices saved them."""
-    files = {"driver": "ocdbt", "base": f"file://{state}/"}
-    keys = [key.decode() for key in tensorstore.KvStore.open(files).result().list().result()]
-    names = [key.removesuffix("/.zarray") for key in keys if key.endswith("/.zarray")]
-    specs = {name: {"driver": "zarr", "kvstore": {**files, "path": f"{name}/"}} for name in names}
-    return {name: tensorstore.open(spec).result().read().result() for name, spec in specs.items()}
 
 
 def last_step(run: Path) -> int:

@@ -36,11 +36,15 @@ class Comparison:
         """Print the runs, the tests, and what each test says."""
         runs = {"A": self.first, "B": self.second}
         for name, run in runs.items():
-            print(f"{name}: {run.experiment}, {run.directory}")
+            console.say(f"{name}: {run.experiment}, {run.directory}")
             if run.openings > 1:
-                print(f"Warning: the test set was opened {run.openings} times in {name}; its accuracy may be selected.")
+                console.say(
+                    f"Warning: the test set was opened {run.openings} times in {name}; its accuracy may be selected."
+                )
         if self.differing:
-            print(f"Their protocols differ, as asked, in {_name_fields(self.first, self.second, self.differing)}.")
+            console.say(
+                f"Their protocols differ, as asked, in {_name_fields(self.first, self.second, self.differing)}."
+            )
         header = ("run", "seeds", "parameters", "steps", "mean", "std", "95 % interval")
         console.show_table("Test accuracy over seeds, %", header, [_row(*run) for run in runs.items()])
         _show_tests(self.over_seeds, self.over_examples)
@@ -50,7 +54,9 @@ class Comparison:
         ]
         header = ("seeds", "both right", "only A", "only B", "neither", "p")
         console.show_table("McNemar's exact test, one network of each run", header, rows)
-        print("Each p-value is about its two networks only. Pairs follow the order of the seeds: do not combine them.")
+        console.say(
+            "Each p-value is about its two networks only. Pairs follow the order of the seeds: do not combine them."
+        )
 
     def draw(self, path: Path) -> None:
         """Draw the accuracies over seeds, and the examples on which the networks of a pair disagree, as a PNG."""
@@ -146,7 +152,7 @@ def _show_tests(seeds: OverSeeds | None, examples: OverExamples) -> None:
         "Over examples: what new test examples would give, with these trained weights. Two seeds of one model often "
         "differ here too, so this test alone does not show that one model is better."
     )
-    print("\n".join([*notes, "No test says what another training set would give."]))
+    console.say("\n".join([*notes, "No test says what another training set would give."]))
 
 
 def _points(difference: float, interval: tuple[float, float]) -> tuple[str, str]:

@@ -78,7 +78,7 @@ def _result(run: Run, cell: str) -> dict[str, Any]:
         with RunFolder(run) as folder:
             row = _row(_summary(run, folder))
     except NonFiniteError as failure:
-        print(f"{cell}: {failure}")
+        console.say(f"{cell}: {failure}")
         row = {"accuracies": [], "num_params": None, "timing": {"ms_per_step": None}}
     model: Any = run.recipe.model  # its FLOPs are counted last: for sizes that no machine has, XLA ends the process
     flops = forward_flops(model.cell, model.num_classes, *order_index(run.protocol.order, *IMAGE_SHAPE).shape)
@@ -119,4 +119,4 @@ def show_grid(rows: Sequence[Mapping[str, Any]]) -> None:
         shown.append((row["cell"], row["order"], *parts))
     header = ("cell", "order", "accuracy, %", "parameters", "Mflop", "ms")
     console.show_table("Cells by reading order", header, shown)
-    print("Accuracy: of the test set, over seeds. Mflop: of one image. ms: of a training step of one seed.")
+    console.say("Accuracy: of the test set, over seeds. Mflop: of one image. ms: of a training step of one seed.")

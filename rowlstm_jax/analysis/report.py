@@ -3,16 +3,16 @@
 import contextlib
 import importlib
 import threading
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
-from tqdm import tqdm
 
 from rowlstm_jax.analysis.results import values_over_seeds
 from rowlstm_jax.data import Examples, Splits
-from rowlstm_jax.errors import NonFiniteError
+from rowlstm_jax.errors import NonFiniteError, UserError
 from rowlstm_jax.parallel import Evaluation, fetch, from_first_process, is_first_process
 from rowlstm_jax.runs import (
     Fitted,
@@ -21,6 +21,7 @@ from rowlstm_jax.runs import (
     by_seed,
     console,
     environment,
+    read_arrays,
     sample_indices,
     write_arrays,
     write_json,
@@ -54,7 +55,8 @@ def finish(run: Run, fitted: Fitted, data: Splits, folder: RunFolder, reference:
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights)):
         raise NonFiniteError(f"The last weights of the run in {folder.path} are not finite; nothing is tested.")
     if not fitted.steps_taken and (summary := from_first_process(folder.summary)):
-        tqdm.write(f"The run was finished, and its test set is not opened again. Run folder: {folder.path}")
+        from_first_process(lambda: _require_arrays(folder.path, weights))
+        console.say(f"The run was finished, and its test set is not opened again. Run folder: {folder.path}")
         return summary
     with writing(folder.path):
         return _finish(run, fitted, data, folder, weights, reference)
@@ -81,8 +83,19 @@ def _finish(run: Run, fitted: Fitted, data: Splits, folder: RunFolder, weights: 
         _draw_all(folder, data, examples, test)
     summary["timing"]["seconds"] = _rounded(folder.clock.seconds)
     write_json(folder.path / "summary.json", summary)
-    tqdm.write(f"Run folder: {folder.path}")
+    console.say(f"Run folder: {folder.path}")
     return summary
+
+
+def _require_arrays(directory: Path, weights: Any) -> None:
+    """See that the arrays of a finished run are there. A loss of power may take those that an earlier version wrote."""
+    path, again = directory / "weights.npz", f"remove {directory / 'summary.json'} and resume again, to test once more"
+    try:
+        read_arrays(path, again)
+    except UserError:
+        write_arrays(path, flatten_dict(weights, sep="/"))
+        console.warn(f"{path} was missing or damaged; it is written again from the checkpoint.")
+    read_arrays(directory / "test.npz", f"{again}: that opening of the test set is recorded too")
 
 
 def _load_plots() -> None:
@@ -104,17 +117,17 @@ def _show(run: Run, summary: dict[str, Any], test: Evaluation, reference: str) -
     images = f"Test set, all {test.logits.shape[1]:,} images"
     console.show_table(images, ("", "loss", "accuracy", "95 % interval"), rows, footer)
     if len(rows) > 1:
-        tqdm.write(
+        console.say(
             f"Standard deviation of the accuracy over {len(rows)} seeds: {summary['test_accuracy']['std']:.5f}. "
             "The interval of a seed is over images, that of the mean over seeds."
         )
     if run.protocol.sha256() == PROTOCOLS["notebook"].sha256():
         first = np.mean(values_over_seeds(summary["test_accuracy_first_128"]))
-        tqdm.write(f"On the first {FIRST} images, as in the notebook: {first:.5f}.")
+        console.say(f"On the first {FIRST} images, as in the notebook: {first:.5f}.")
     if reference:
-        tqdm.write(f"For comparison: {reference}.")
+        console.say(f"For comparison: {reference}.")
     if len(openings := summary["test_openings"]) > 1:
-        tqdm.write(f"The test set of this run has been opened {len(openings)} times; summary.json says when.")
+        console.say(f"The test set of this run has been opened {len(openings)} times; summary.json says when.")
 
 
 def _draw_all(folder: RunFolder, data: Splits, examples: Examples, test: Evaluation) -> None:

@@ -21,6 +21,7 @@ from rowlstm_jax.runs import read_arrays, read_json, require_inside
 from rowlstm_jax.tasks import order_index
 
 LARGEST_PREDICTIONS = 10**9  # bytes of a test.npz, unpacked; MNIST has 10,000 for each seed
+LONGEST_NAME = 500  # characters
 AGAIN = "run the experiment again"
 
 
@@ -119,6 +120,8 @@ def open_run(path: Path | str) -> Result:
     def get(name: str, kind: type, values: dict[str, Any] = summary) -> Any:
         if not isinstance(values.get(name), kind):
             raise UserError(f"{directory / 'summary.json'} has no {name} of type {kind.__name__}; {AGAIN}.")
+        if kind is str and len(values[name]) > LONGEST_NAME:
+            raise UserError(f"{directory / 'summary.json'} has a {name} of {len(values[name]):,} characters; {AGAIN}.")
         return values[name]
 
     result = Result(

@@ -6,6 +6,7 @@ written to `.staging/` by the process that holds `.lock`, and then renamed. So a
 """
 
 import contextlib
+import errno
 import functools
 import itertools
 import math
@@ -21,9 +22,11 @@ from rowlstm_jax.data import sources
 from rowlstm_jax.data.catalogue import DATASETS, DatasetSpec
 from rowlstm_jax.data.dataset import DamagedError, ImageDataset, UnavailableError, checked
 from rowlstm_jax.data.sources import Log
+from rowlstm_jax.paths import require_plain, resolved
 
 ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")
 DIGEST = "digest.txt"
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 HEADER = 1000  # bytes; the header of each of these files is shorter
 
 
@@ -61,9 +64,13 @@ def load(dataset: str, data_dir: Path | None = None, local_files: Path | None = 
                 found = _from_disk(spec, data_dir, staging, log)
                 found = found or _from_sources(spec, data_dir, local_files, staging, log)
         except OSError as error:
-            raise ValueError(
-                f"data_dir is {data_dir}, which cannot hold {dataset} ({error}); make room there, or choose another."
-            ) from error
+            # Somebody else may have prepared it in a folder that can only be read.
+            found = _from_disk(spec, data_dir, None, log) if error.errno in READ_ONLY else None
+            if found is None:
+                raise ValueError(
+                    f"data_dir is {data_dir}, which cannot hold {dataset} ({error}); make room there, or choose "
+                    "another."
+                ) from error
     log(f"data: {spec.name} {spec.version} from {found.source}")
     return found
 
@@ -71,13 +78,14 @@ def load(dataset: str, data_dir: Path | None = None, local_files: Path | None = 
 def _absolute(argument: str, path: Path) -> Path:
     """The path from the root, with ~ and links resolved."""
     try:
-        return path.expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # an unknown home folder, a NUL, links in a circle
-        raise ValueError(f"{argument} is {str(path)!r}, which can't be used ({error}); choose another.") from error
+        require_plain(path)
+        return resolved(path)
+    except ValueError as error:
+        raise ValueError(f"{argument} is {error}") from error
 
 
-def _from_disk(spec: DatasetSpec, data_dir: Path, staging: Path, log: Log) -> ImageDataset | None:
-    """The data set from one of the two copies in `data_dir`, or None."""
+def _from_disk(spec: DatasetSpec, data_dir: Path, staging: Path | None, log: Log) -> ImageDataset | None:
+    """The data set from one of the two copies in `data_dir`, or None. Without `staging`, nothing is written."""
     decoded, prepared = _decoded(spec, data_dir), _prepared(spec, data_dir)
     try:
         if dataset := read_decoded(spec, decoded):
@@ -86,7 +94,8 @@ def _from_disk(spec: DatasetSpec, data_dir: Path, staging: Path, log: Log) -> Im
         log(f"data: the decoded arrays in {decoded} are damaged ({error}); they are made again")
     if not prepared.exists():
         return None
-    log(f"data: decoding the data set prepared in {prepared} (about 15 s, once)")
+    often = "once" if staging else "each time, since it can't be written to"
+    log(f"data: decoding the data set prepared in {prepared} (about 15 s, {often})")
     from rowlstm_jax.data import builder
 
     try:
@@ -94,7 +103,8 @@ def _from_disk(spec: DatasetSpec, data_dir: Path, staging: Path, log: Log) -> Im
     except DamagedError as error:
         log(f"data: the data set prepared in {prepared} is damaged ({error}); it is made again")
         return None
-    _publish_decoded(dataset, decoded, staging)
+    if staging:
+        _publish_decoded(dataset, decoded, staging)
     return dataset
 
 

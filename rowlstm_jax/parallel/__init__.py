@@ -7,7 +7,7 @@ the floors below it, and `config` for the flags that say how to compute.
 
 from rowlstm_jax.parallel.compiled import CompiledSteps
 from rowlstm_jax.parallel.evaluate import Evaluation
-from rowlstm_jax.parallel.mesh import BATCH, ROWS, best_count, cores, make_mesh, shard
+from rowlstm_jax.parallel.mesh import BATCH, ROWS, best_count, cores, make_mesh, shard, why_cores
 from rowlstm_jax.parallel.processes import (
     all_or_none,
     ending_together,
@@ -41,4 +41,5 @@ __all__ = [
     "shard",
     "start",
     "watch_compilation",
+    "why_cores",
 ]

@@ -1,6 +1,7 @@
 """The devices of a run, CPU cores, GPUs or TPUs, of one process or many, as one mesh."""
 
 import os
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,8 +16,35 @@ ROWS = 10  # of a batch, the fewest for a CPU device
 
 
 def cores() -> int:
-    """The CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The CPU cores that this process may use: those that it is bound to, or else its share of the node."""
+    return _cores()[0]
+
+
+def why_cores() -> str:
+    """A phrase for why there are fewer cores than the node has, if a cluster says so; else empty."""
+    return _cores()[1]
+
+
+def _cores() -> tuple[int, str]:
+    node = os.cpu_count() or 1
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else node
+    if bound < node:
+        return bound, ""
+    shares = (  # of a cluster that binds no process to cores
+        ("SLURM_CPUS_PER_TASK", _number("SLURM_CPUS_PER_TASK")),
+        ("SLURM_CPUS_ON_NODE", _number("SLURM_CPUS_ON_NODE") // max(1, _number("SLURM_STEP_TASKS_PER_NODE"))),
+        ("OMPI_COMM_WORLD_LOCAL_SIZE", node // max(1, _number("OMPI_COMM_WORLD_LOCAL_SIZE"))),
+    )
+    for name, share in shares:
+        if name in os.environ and 0 < share < node:
+            return share, f"{share} of the node's {node} cores, as {name} says"
+    return node, ""
+
+
+def _number(name: str) -> int:
+    """The first number of an environment variable: SLURM writes 2(x3),1 for four nodes; 0 without one."""
+    found = re.match("[0-9]{1,6}", os.environ.get(name, ""))
+    return int(found[0]) if found else 0
 
 
 def make_mesh(batch_size: int, devices: int | None = None, num_seeds: int = 1) -> Mesh:

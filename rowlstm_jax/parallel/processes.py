@@ -1,5 +1,6 @@
 """Several processes that train one model: finding each other, agreeing on values, and ending together."""
 
+import atexit
 import contextlib
 import ctypes
 import json
@@ -8,6 +9,7 @@ import re
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeVar
@@ -91,6 +93,7 @@ def join(config: RunConfig) -> None:
         "start all of them together, under SLURM, Open MPI or Kubernetes or with --coordinator, --num-processes and "
         "--process-id, or raise --peer-timeout."
     )
+    _keep_what_libraries_print()
     late = f"in time (--peer-timeout {config.peer_timeout})"
     if config.coordinator and config.process_id == 0:  # where the port is taken, JAX dies of a segmentation fault
         try:
@@ -134,6 +137,26 @@ def _signals_act_at_once() -> Iterator[None]:
     finally:
         for signum, handler in previous.items():
             signal.signal(signum, handler)
+
+
+def _keep_what_libraries_print() -> None:
+    """Show what C++ writes to standard error at a normal end only: JAX's stack trace would hide our sentence."""
+    try:
+        if sys.stderr.fileno() != 2:
+            return  # a notebook, or a test
+    except (AttributeError, OSError, ValueError):
+        return
+    terminal, kept = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the process
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="backslashreplace")
+    os.dup2(kept.fileno(), 2)
+
+    def show() -> None:
+        kept.seek(0)
+        with contextlib.suppress(OSError):
+            os.write(terminal, kept.read())
+
+    atexit.register(show)
 
 
 _on_abort = None  # C has a pointer to it, so it must not be collected

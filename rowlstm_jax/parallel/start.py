@@ -6,9 +6,10 @@ import sys
 import jax
 
 from rowlstm_jax.config import RunConfig, StartConfig, absolute
+from rowlstm_jax.parallel.cache import use_cache
 from rowlstm_jax.parallel.mesh import best_count, cores, make_mesh
 from rowlstm_jax.parallel.processes import all_or_none, join
-from rowlstm_jax.parallel.toolchain import hide_false_errors, require_right_numbers
+from rowlstm_jax.parallel.toolchain import devices, hide_false_errors, require_right_numbers, require_settings
 
 
 def start(config: StartConfig) -> None:
@@ -21,21 +22,22 @@ def start(config: StartConfig) -> None:
     started already, its devices stay as they are.
 
     Raises:
-      UserError: the other processes can't be found, the batch can't be split over the devices, or this release of
-        jaxlib is known to compute wrong numbers.
+      UserError: the other processes can't be found, the batch can't be split over the devices, a setting of JAX can't
+        be used, or this release of jaxlib is known to compute wrong numbers.
     """
     require_right_numbers(_has_started())
+    require_settings(_has_started())
     hide_false_errors()
-    folder = config.compilation_cache
-    jax.config.update("jax_compilation_cache_dir", str(absolute(folder)) if folder else None)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # every program, however small
-    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # or some releases put the path into the key
+    use_cache(config.compilation_cache and absolute(config.compilation_cache))
     _make_devices(config)
     if isinstance(config, RunConfig):
         if config.distributed and not jax.distributed.is_initialized():
             join(config)
         with all_or_none():  # a batch that can't be split is refused before the data are read
+            devices()
             make_mesh(config.batch_size, config.devices, config.num_seeds)
+    else:
+        devices()
 
 
 def _make_devices(config: StartConfig) -> None:

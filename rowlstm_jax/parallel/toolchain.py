@@ -2,6 +2,8 @@
 
 import enum
 import os
+import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -77,6 +79,49 @@ def require_right_numbers(has_started: bool) -> None:
             f"{wrong}, and JAX has started without the flag that mends it; set XLA_FLAGS={FUSION}=-reduce before."
         )
     os.environ["XLA_FLAGS"] = f"{flags} {FUSION}=-reduce".strip()
+
+
+def require_settings(has_started: bool) -> None:
+    """Refuse settings with which nothing here works, and fix those on which random numbers depend.
+
+    Args:
+      has_started: whether JAX has started in this process; XLA has then read its flags.
+
+    Raises:
+      UserError: JAX is told to compute in float64 or without jit, or XLA does not know one of its flags.
+    """
+    for name, why in (
+        ("jax_enable_x64", "this project computes in float32"),
+        ("jax_disable_jit", "a run is compiled"),
+    ):
+        if jax.config.values[name]:
+            raise UserError(f"{name.upper()} is on, but {why}; unset it, or set it to 0.")
+    jax.config.update("jax_default_prng_impl", "threefry2x32")
+    jax.config.update("jax_threefry_partitionable", True)
+    if not has_started and (flags := os.environ.get("XLA_FLAGS")):
+        # XLA ends the process at a flag that it does not know, so another one tries.
+        environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+        command = [sys.executable, "-c", "import jax; jax.devices()"]
+        tried = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if tried.returncode:
+            reason = (tried.stderr.strip().splitlines() or ["it said nothing"])[-1].rpartition("] ")[2]
+            raise UserError(f"XLA does not start with XLA_FLAGS={flags} ({reason}); correct the flags, or unset them.")
+
+
+def devices() -> list[jax.Device]:
+    """The devices of JAX, which starts if it has not.
+
+    Raises:
+      UserError: there is no such platform as the environment asks for.
+    """
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        platforms = jax.config.values["jax_platforms"]
+        reason = (str(error) or "there is no such device here").splitlines()[0].rstrip(".")
+        raise UserError(
+            f"JAX can't start with JAX_PLATFORMS={platforms} ({reason}); correct it, or unset it."
+        ) from error
 
 
 def hide_false_errors() -> None:

@@ -5,6 +5,7 @@ This floor uses `parallel` and the floors below it. It alone reads and writes th
 """
 
 from rowlstm_jax.runs import console, environment
+from rowlstm_jax.runs.checkpoint import arrays_on_disk
 from rowlstm_jax.runs.data import load_data, sample_indices
 from rowlstm_jax.runs.describe import describe
 from rowlstm_jax.runs.files import (
@@ -19,6 +20,7 @@ from rowlstm_jax.runs.files import (
 )
 from rowlstm_jax.runs.folder import RunFolder, choose_directory, name_latest
 from rowlstm_jax.runs.loop import Fitted, fit
+from rowlstm_jax.runs.manifest import is_good_checkpoint
 from rowlstm_jax.runs.records import by_seed
 from rowlstm_jax.runs.run import Run
 
@@ -26,12 +28,14 @@ __all__ = [
     "Fitted",
     "Run",
     "RunFolder",
+    "arrays_on_disk",
     "by_seed",
     "choose_directory",
     "console",
     "describe",
     "environment",
     "fit",
+    "is_good_checkpoint",
     "load_data",
     "name_latest",
     "read_arrays",

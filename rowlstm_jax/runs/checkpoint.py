@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,14 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore
 from flax.traverse_util import flatten_dict, unflatten_dict
 from orbax.checkpoint.checkpoint_managers import LatestN
 
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.parallel import fetch, from_first_process, is_first_process, largest_of_all
 from rowlstm_jax.runs import console
-from rowlstm_jax.runs.files import SAVED, require_room
-from rowlstm_jax.runs.manifest import DamagedError, Leaf, Manifest, differences, named, read, steps
+from rowlstm_jax.runs.files import SAVED, require_room, sync_folder, sync_tree
+from rowlstm_jax.runs.manifest import DamagedError, Leaf, Manifest, differences, named, read, set_aside, steps
 
 KEPT = 2  # checkpoints
 ITEM = "state"  # the folder of a checkpoint that holds its arrays
@@ -94,24 +94,35 @@ class Checkpoints:
             raise RuntimeError(f"{self._directory} holds a later step than {step}")
 
     def wait(self) -> None:
-        """Wait for the save under way. Raises a UserError if it failed."""
+        """Wait for the save under way, until it is on the disk. Raises a UserError if it failed."""
         with self._failing_clearly():
             self._manager.wait_until_finished()
+            if self._manifest is not None and is_first_process():
+                sync_tree(self._directory / str(self._manifest.step))  # Orbax adds a file after the manifest
+                sync_folder(self._directory)
         if self._manifest is not None and is_first_process():
             with contextlib.suppress(OSError):  # a later start that finds no checkpoint looks for this file
                 (self._directory.parent / SAVED).touch()
 
     def _write_manifest(self) -> None:
-        """Called by Orbax once the files are written, while the folder still has its temporary name."""
+        """Called by Orbax once the files are written, while the folder still has its temporary name.
+
+        A manifest certifies a checkpoint, so what was written is read first.
+        """
         if self._manifest is not None and is_first_process():
             (folder,) = self._directory.glob(f"{self._manifest.step}.*tmp*")
+            sync_tree(folder)
+            arrays = arrays_on_disk(folder / ITEM)
+            for name, leaf in self._manifest.leaves.items():
+                if Leaf.of(arrays[name.replace("/", ".")]) != leaf:
+                    raise OSError(f"{name} was not written as it is")
             self._manifest.write(folder, ITEM)
 
     @contextlib.contextmanager
     def _failing_clearly(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError) as error:  # TensorStore's errors of the file system are ValueErrors
+        except (KeyError, OSError, ValueError) as error:  # TensorStore's errors of the file system are ValueErrors
             step = f" of step {self._manifest.step}" if self._manifest is not None else "s"
             raise UserError(
                 f"The checkpoint{step} can't be saved in {self._directory} ({_first_line(error)}); what was saved "
@@ -127,7 +138,7 @@ class Restored(NamedTuple):
     about: Mapping[str, Any]
 
 
-def restore(directory: Path, choose: Callable[[Manifest], Any], *, set_aside: bool = True) -> Restored | None:
+def restore(directory: Path, choose: Callable[[Manifest], Any], *, rename: bool = True) -> Restored | None:
     """Read the newest good checkpoint of a folder, whatever devices it was saved from.
 
     Damaged checkpoints are skipped with a warning and renamed; nothing is deleted.
@@ -136,7 +147,7 @@ def restore(directory: Path, choose: Callable[[Manifest], Any], *, set_aside: bo
       directory: of checkpoints.
       choose: gets the manifest and returns what to read: a tree of arrays or `jax.ShapeDtypeStruct` with shardings, all
         of it saved with the same shapes and dtypes. It may raise a UserError to refuse the checkpoint.
-      set_aside: whether damaged checkpoints are renamed.
+      rename: whether damaged checkpoints are renamed.
 
     Returns:
       The checkpoint with every bit as it was saved; None if the folder has none.
@@ -161,8 +172,8 @@ def restore(directory: Path, choose: Callable[[Manifest], Any], *, set_aside: bo
         for bad in sorted(damaged, reverse=True):
             if sum(other > bad for other in good if other not in damaged) >= KEPT:
                 continue  # a kill came while Orbax deleted it; Orbax will delete it again
-            rename = functools.partial(_set_aside, directory / str(bad))
-            moved = f" and is now {from_first_process(rename)}" if set_aside else ""
+            move = functools.partial(set_aside, directory / str(bad), "damaged")
+            moved = f" and is now {from_first_process(move)}" if rename else ""
             console.warn(
                 f"The checkpoint of step {bad} is damaged ({damaged[bad]}){moved}; that of step {step} is good."
             )
@@ -221,14 +232,17 @@ def _load(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     return arrays
 
 
+def arrays_on_disk(item: Path) -> dict[str, np.ndarray]:
+    """The arrays that the files of a checkpoint hold, by name with dots for slashes, whatever devices saved them."""
+    files = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{item}/"}}
+    keys = [key.decode() for key in tensorstore.KvStore.open(files).result().list().result()]
+    names = [key.removesuffix("/.zarray") for key in keys if key.endswith("/.zarray")]
+    specs = {name: {"driver": "zarr", "kvstore": {**files, "path": f"{name}/"}} for name in names}
+    return {name: tensorstore.open(spec).result().read().result() for name, spec in specs.items()}
+
+
 def _like(leaf: Any, bits: jax.Array) -> jax.Array:
     return jax.random.wrap_key_data(bits) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else bits
-
-
-def _set_aside(folder: Path) -> str:
-    """Rename a damaged checkpoint, so that a good one of its step can be saved; the new name."""
-    aside = next(path for n in itertools.count(1) if not (path := Path(f"{folder}.damaged-{n}")).exists())
-    return folder.rename(aside).name
 
 
 def _first_line(error: Exception) -> str:

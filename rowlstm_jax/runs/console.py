@@ -13,23 +13,33 @@ from tqdm import tqdm
 
 from rowlstm_jax.data import Splits
 from rowlstm_jax.models import missing_diagnostics
-from rowlstm_jax.parallel import ROWS
+from rowlstm_jax.parallel import ROWS, why_cores
+from rowlstm_jax.screen import printable
+
+
+def say(message: str) -> None:
+    """Print a line or more on stdout, above a progress bar."""
+    tqdm.write(printable(message))
 
 
 def warn(message: str) -> None:
     """Print a warning on stderr."""
-    tqdm.write(f"warning: {message}", file=sys.stderr)
+    tqdm.write(printable(f"warning: {message}"), file=sys.stderr)
 
 
 def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]], footer: Sequence[str] = ()) -> None:
     """Print a table; all columns but the first are aligned right."""
-    table = Table(title=title, title_justify="left", show_footer=bool(footer))
+    table = Table(title=_cell(title), title_justify="left", show_footer=bool(footer))
     for position, name in enumerate(header):
         justify = "right" if position else "left"
-        table.add_column(name, footer[position] if footer else "", justify=justify)
+        table.add_column(_cell(name), footer[position] if footer else "", justify=justify)
     for row in rows:
-        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else escape(str(cell)) for cell in row))
+        table.add_row(*map(_cell, row))
     Console().print(table)
+
+
+def _cell(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else escape(printable(str(value)))
 
 
 def show_devices(mesh: jax.sharding.Mesh, batch_size: int, num_seeds: int, asked: bool = False) -> None:
@@ -39,9 +49,10 @@ def show_devices(mesh: jax.sharding.Mesh, batch_size: int, num_seeds: int, asked
     idle = jax.device_count() - mesh.size
     rule = "as --devices says" if asked else f"since parts are equal, and of {ROWS} or more on a CPU"
     rest = f"; {idle} more stay{'s' * (idle == 1)} idle, {rule}." if idle else "."
+    share = f" There are {why}." if (why := why_cores()) and kind == "cpu" else ""
     seeds, each = f"{num_seeds} seeds, batches" if num_seeds > 1 else "Batches", mesh.shape["batch"]
     split = f", each over {each}" if num_seeds > 1 else ""
-    tqdm.write(f"{seeds} of {batch_size}{split} on {places}, {batch_size // each} rows each{rest}")
+    say(f"{seeds} of {batch_size}{split} on {places}, {batch_size // each} rows each{rest}{share}")
 
 
 def show_splits(data: Splits) -> None:
@@ -67,4 +78,4 @@ def show_missing_diagnostics(model: nn.Module) -> None:
     """Print which diagnostics of training a model does not have, a sentence each."""
     for name, sentence in missing_diagnostics(model).items():
         if name in ("gates", "carry"):
-            tqdm.write(f"--memory-health: {sentence}")
+            say(f"--memory-health: {sentence}")

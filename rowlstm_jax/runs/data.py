@@ -1,7 +1,6 @@
 """The data of a run: loaded, split and shown."""
 
 import numpy as np
-from tqdm import tqdm
 
 from rowlstm_jax.data import Splits, load, split
 from rowlstm_jax.errors import naming_flags
@@ -20,13 +19,13 @@ def load_data(run: Run, folder: RunFolder) -> Splits:
       UserError: the data are not there, or damaged.
     """
     with folder.clock.phase("data"), all_or_none(), naming_flags(run.config, always=True):
-        dataset = load(run.protocol.dataset, run.config.data_dir, run.config.local_files)
+        dataset = load(run.protocol.dataset, run.config.data_dir, run.config.local_files, log=console.say)
         data = split(dataset, run.protocol.validation_examples)
     console.show_splits(data)
     indices = sample_indices(len(data.test))
     for index, label in zip(indices, data.test.sample(indices).labels.tolist(), strict=True):
         vector = (np.arange(len(data.class_names)) == label).astype(int).tolist()
-        tqdm.write(f"test sample {index}: class {data.class_names[label]}, label vector {vector}")
+        console.say(f"test sample {index}: class {data.class_names[label]}, label vector {vector}")
     return data
 
 

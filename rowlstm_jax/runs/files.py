@@ -6,6 +6,7 @@ the file does not exist, it is the sentence `missing`. Standard library and NumP
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -43,16 +44,50 @@ def write_arrays(path: Path, arrays: Mapping[Any, Any]) -> None:
 
 
 def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file under a temporary name, then rename it."""
+    """Write a file under a temporary name, then rename it; a loss of power leaves the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
         write(file)
+        sync(file)
     temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync(file: IO[Any]) -> None:
+    """Wait until what was written to an open file is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk: files that were made, renamed or removed."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that can't
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until all files and names below a folder are on the disk."""
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            with Path(directory, name).open("rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(directory))
 
 
 def to_lines(objects: Iterable[Mapping[str, Any]]) -> str:
     """The text of a .jsonl."""
     return "".join(json.dumps(value) + "\n" for value in objects)
+
+
+def lines_digest(objects: Iterable[Mapping[str, Any]]) -> str:
+    """The SHA-256 of `to_lines`."""
+    return hashlib.sha256(to_lines(objects).encode()).hexdigest()
 
 
 @contextlib.contextmanager

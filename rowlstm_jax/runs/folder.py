@@ -5,19 +5,18 @@ import datetime
 import json
 import os
 import socket
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import filelock
-import psutil
 
 from rowlstm_jax.config import RunConfig, absolute, agreed_by_processes, to_json
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.parallel import ending_together, from_first_process, is_first_process, largest_of_all, start
+from rowlstm_jax.paths import require_plain
 from rowlstm_jax.runs import console, environment
+from rowlstm_jax.runs.clock import Clock
 from rowlstm_jax.runs.describe import opaque
 from rowlstm_jax.runs.files import SAVED, read_json, require_inside, write_json, writing
 from rowlstm_jax.runs.journal import Journal
@@ -32,6 +31,10 @@ def choose_directory(experiment: str, config: RunConfig) -> Path:
     if config.run_dir is not None:
         return absolute(config.run_dir)
     folder, seeds = absolute(RUNS / experiment), config.seeds
+    try:
+        require_plain(folder)
+    except ValueError as error:
+        raise UserError(f"The run folder would be {error} Name one with --run-dir.") from error
     if config.resume:
         return (folder / "latest").resolve()
     now = datetime.datetime.now(datetime.UTC)
@@ -46,22 +49,6 @@ def name_latest(experiment: str, directory: Path) -> None:
         link.unlink(missing_ok=True)
         link.symlink_to(directory.name)
         link.replace(directory.parent / "latest")
-
-
-class Clock:
-    """Wall time by phase, in seconds; "start" runs from the start of the process, and is mostly imports."""
-
-    def __init__(self):
-        self.seconds = {"start": time.time() - psutil.Process().create_time()}
-
-    @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the time of the block to `seconds[name]`."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
 
 class RunFolder:
@@ -138,7 +125,7 @@ class RunFolder:
     def summary(self) -> dict[str, Any]:
         """The summary.json of a finished run; empty if there is none."""
         path = self.path / "summary.json"
-        return read_json(path, "run the experiment again") if path.exists() else {}
+        return read_json(path, "remove it, and resume again: it is made anew") if path.exists() else {}
 
     def _open(self) -> str | None:
         config = self._run.config
@@ -163,16 +150,19 @@ class RunFolder:
 
     def _check_resumable(self) -> str | None:
         """The folder of the run that gave the first weights, if any."""
-        path = self.path / "config.json"
-        none = f"There is no run to resume in {self.path}; name one with --run-dir, or leave --resume out."
-        saved = read_json(path, "resume another run", missing=none)
+        path, found = self.path / "config.json", newest(self.path / "checkpoints")
+        try:
+            saved = _read_config(path)
+        except UserError:
+            if found is None:
+                raise
+            saved = {"config": {"from_checkpoint": found.about.get("from_checkpoint")}}
+            console.warn(f"{path} is missing or damaged; the checkpoint of step {found.step} says what it said.")
         require_inside(self.path)
         self.journal.test_openings()  # raises if the file is damaged
         if not (opened := self.path / "test_openings.jsonl").exists() and (self.path / "test.npz").exists():
             raise UserError(f"{opened} is missing, though the test set was opened; put it back, or start a new run.")
-        if not all(isinstance(saved.get(name), dict) for name in ("config", "identity", "versions")):
-            raise UserError(f"{path} can't be read as a run's config; resume another run.")
-        if found := newest(self.path / "checkpoints"):  # config.json may be of a later start that saved nothing
+        if found:  # config.json may be of a later start that saved nothing
             about = found.about
             saved |= {"identity": about["identity"], "code": about.get("code"), **about["environment"]}
         require_same_run(self._run, self.path, saved, self.path / "checkpoints")
@@ -213,6 +203,14 @@ class RunFolder:
     def _is_empty(self) -> bool:
         """Whether no run has begun in the folder; a killed start may have left files whose names start with a dot."""
         return self.path.is_dir() and all(path.name.startswith(".") for path in self.path.iterdir())
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    none = f"There is no run to resume in {path.parent}; name one with --run-dir, or leave --resume out."
+    saved = read_json(path, "resume another run", missing=none)
+    if not all(isinstance(saved.get(name), dict) for name in ("config", "identity", "versions")):
+        raise UserError(f"{path} can't be read as a run's config; resume another run.")
+    return saved
 
 
 class FolderLock:

@@ -10,8 +10,8 @@ from typing import IO, Any
 
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.parallel import from_first_process
-from rowlstm_jax.runs.files import read_lines, require_there, to_lines, write_text
-from rowlstm_jax.runs.records import Record
+from rowlstm_jax.runs.files import read_lines, require_there, sync, to_lines, write_text
+from rowlstm_jax.runs.records import Record, is_number
 
 
 class EventFile:
@@ -83,6 +83,11 @@ class Journal:
         """Append a record to metrics.jsonl and its numbers to the TensorBoard events. May raise an OSError."""
         from_first_process(lambda: self._log(step, record))
 
+    def sync(self) -> None:
+        """Wait until metrics.jsonl is on the disk, in the first process. May raise an OSError."""
+        if self._metrics is not None:
+            sync(self._metrics)
+
     @property
     def recorded(self) -> str:
         """SHA-256 of metrics.jsonl so far, in the first process."""
@@ -92,8 +97,11 @@ class Journal:
         """The records of metrics.jsonl. Raises a UserError if a line is damaged, other than an unfinished last one."""
         path = self._directory / "metrics.jsonl"
         records = read_lines(path, "remove the line, or resume another run")
-        if any(type(record.get("step")) is not int for record in records):
-            raise UserError(f"{path} is damaged: not all of its lines have a step; resume another run.")
+        for number, record in enumerate(records, 1):
+            wrong = [name for name, value in record.items() if not is_number(value)]
+            if wrong or type(record.get("step")) is not int:
+                what = f"{wrong[0]!r} is no number" if wrong else "it has no step"
+                raise UserError(f"{path} is damaged in line {number} ({what}); remove the line, or resume another run.")
         return records
 
     def open_test(self, selected_steps: list[int]) -> None:

@@ -3,10 +3,8 @@
 import contextlib
 import dataclasses
 import functools
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import chex
@@ -26,6 +24,7 @@ from rowlstm_jax.runs.folder import RunFolder
 from rowlstm_jax.runs.records import Record, by_seed, log_line, require_few_skipped, require_finite, training_record
 from rowlstm_jax.runs.resume import begin
 from rowlstm_jax.runs.run import Run
+from rowlstm_jax.runs.signals import stop_signals
 from rowlstm_jax.tasks import Preprocessing, order_index, read
 from rowlstm_jax.training import Metrics, RunState, SkipState
 
@@ -51,7 +50,7 @@ def fit(run: Run, data: Splits, folder: RunFolder) -> Fitted:
       UserError: the batch is larger than the training data, the model larger than the memory, or the run can't go on
         from what its folder contains.
       NonFiniteError: a loss or gradient is not finite; nothing saved is lost.
-      InterruptedRun: SIGINT or SIGTERM came; the state after the steps under way has been saved.
+      InterruptedRun: a signal came, see `stop_signals`; the state after the steps under way has been saved.
     """
     config, clock = run.config, folder.clock
     folder.require(run)
@@ -86,27 +85,6 @@ def fit(run: Run, data: Splits, folder: RunFolder) -> Fitted:
         validation = compiled.evaluate(params, data.validation) if len(data.validation) else None
     evaluate = functools.partial(compiled.evaluate, params)
     return Fitted(params, selected, step, step - first_step, evaluate, validation)
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM within the block; a second one acts as before. Only the main thread gets signals."""
-    received: list[int] = []
-    previous = {}
-    signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-
-    def receive(signum: int, _: object) -> None:
-        received.append(signum)
-        signal.signal(signum, previous[signum])
-
-    for signum in signals:
-        if signal.getsignal(signum) != signal.SIG_IGN:  # a job in the background ignores Ctrl-C
-            previous[signum] = signal.signal(signum, receive)
-    try:
-        yield received
-    finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)
 
 
 def _make_steps(run: Run, data: Splits, seeds: Seeds) -> CompiledSteps:
@@ -205,11 +183,15 @@ class _Loop:
         if _due(self.config, step, self.config.eval_every) or step % self.config.checkpoint_every == 0:
             with self.folder.clock.phase("checkpoint"), all_or_none():
                 parallel.from_first_process(lambda: require_there(self.folder.path))
-                self.checkpoints.save(step, state, recorded=self.folder.journal.recorded)
+                self._save(step, state)
+
+    def _save(self, step: int, state: RunState) -> None:
+        parallel.from_first_process(self.folder.journal.sync)  # the records before the checkpoint that counts them
+        self.checkpoints.save(step, state, recorded=self.folder.journal.recorded)
 
     def _stop_if_asked(self, step: int, state: RunState) -> None:
         if signum := parallel.largest_of_all(self.signals[0] if self.signals else 0):
-            self.checkpoints.save(step, state, recorded=self.folder.journal.recorded)
+            self._save(step, state)
             self.checkpoints.wait()
             raise InterruptedRun(
                 f"Stopped at step {step} of {self.config.steps}; its state is saved. "

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -138,6 +139,21 @@ def steps(directory: Path) -> list[int]:
     """The steps that have a checkpoint, whole or not, newest first."""
     names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
     return sorted((int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name)), reverse=True)
+
+
+def is_good_checkpoint(folder: Path) -> bool:
+    """Whether the folder of a checkpoint is whole, by its manifest."""
+    try:
+        read(folder)
+    except (DamagedError, UserError):
+        return False
+    return True
+
+
+def set_aside(folder: Path, why: str) -> str:
+    """Rename a checkpoint, so that another one of its step can be saved; the new name."""
+    aside = next(path for n in itertools.count(1) if not (path := Path(f"{folder}.{why}-{n}")).exists())
+    return folder.rename(aside).name
 
 
 def newest(directory: Path) -> Manifest | None:

@@ -16,6 +16,13 @@ Record = dict[str, Any]  # by name, a number, or a list with a number for each o
 MAX_SKIPPED = 10  # steps in a row that are not finite
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value can be that of a record: a number, null for one that is not finite, or a list of them."""
+    if isinstance(value, list):
+        return bool(value) and all(map(is_number, value))
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2.0**128)
+
+
 def by_seed(values: Any) -> Any:
     """[S, ...] as JSON values: that of a single seed, or a list over seeds; null for a number that is not finite."""
     values = np.asarray(values)

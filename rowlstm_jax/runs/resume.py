@@ -9,7 +9,6 @@ import flax.linen as nn
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
-from tqdm import tqdm
 
 from rowlstm_jax.config import absolute
 from rowlstm_jax.data import Splits
@@ -18,7 +17,7 @@ from rowlstm_jax.models import WAYS_TO_COMPUTE
 from rowlstm_jax.parallel import CompiledSteps, from_first_process, is_first_process
 from rowlstm_jax.runs import checkpoint, console, environment, manifest
 from rowlstm_jax.runs.describe import describe
-from rowlstm_jax.runs.files import SAVED, require_room
+from rowlstm_jax.runs.files import SAVED, lines_digest, require_room
 from rowlstm_jax.runs.folder import RunFolder
 from rowlstm_jax.runs.identity import comparable, refuse
 from rowlstm_jax.runs.manifest import Manifest
@@ -51,6 +50,7 @@ def begin(run: Run, folder: RunFolder, steps: CompiledSteps, data: Splits) -> St
         "environment": environment.describe(),
         "layout": _layout(run.recipe.model, steps.mesh),
         "optimizer_reset": None,
+        "from_checkpoint": folder.from_checkpoint,
     }
     size = sum(array.size * array.dtype.itemsize for array in manifest.named(steps.shapes).values())
     from_first_process(lambda: require_room(folder.path, 3 * size))  # two are kept while one is being written
@@ -64,10 +64,11 @@ def begin(run: Run, folder: RunFolder, steps: CompiledSteps, data: Splits) -> St
 def _resume(run: Run, folder: RunFolder, steps: CompiledSteps, about: dict[str, Any]) -> Start | None:
     """The start at the newest good checkpoint; None if the run has not saved any."""
     choose = functools.partial(_choose, run, folder.path, steps.shapes, about["data"])
+    from_first_process(lambda: _set_aside_without_records(folder))
     restored = checkpoint.restore(folder.path / "checkpoints", choose)
     if restored is None:
         _require_none_lost(folder.path)
-        tqdm.write("The run has no checkpoint yet: it starts from step 0.")
+        console.say("The run has no checkpoint yet: it starts from step 0.")
         return None
     step, state, saved = restored
     if step > run.config.steps:
@@ -85,8 +86,32 @@ def _resume(run: Run, folder: RunFolder, steps: CompiledSteps, about: dict[str, 
     folder.begin(step)
     if is_first_process() and folder.journal.recorded != saved["recorded"]:
         console.warn(f"Lines of {folder.path}/metrics.jsonl that were there at step {step} are lost or changed.")
-    tqdm.write(f"Resumed from step {step}{optimizer}.{_other_bits(saved, about)}")
+    console.say(f"Resumed from step {step}{optimizer}.{_other_bits(saved, about)}")
     return Start(step, state, about)
+
+
+def _set_aside_without_records(folder: RunFolder) -> None:
+    """Rename checkpoints that count records which are lost, if there is an older good one whose records are all there.
+
+    A loss of power may do that to a file system. The steps between are taken again, and their records written again.
+    """
+    directory, records, later = folder.path / "checkpoints", folder.journal.records(), []
+    for step in manifest.steps(directory):
+        try:
+            about = manifest.read(directory / str(step))["about"]
+        except manifest.DamagedError:
+            continue
+        if about.get("recorded") == lines_digest(record for record in records if record["step"] <= step):
+            break
+        later.append(step)
+    else:
+        return
+    for lost in later:
+        aside = manifest.set_aside(directory / str(lost), "without-records")
+        console.warn(
+            f"Records of steps up to {lost} are lost, and step {step} is the last that has all: goes on there; "
+            f"the checkpoint of step {lost} is now {aside}."
+        )
 
 
 def _choose(run: Run, folder: Path, shapes: RunState, data: Mapping[str, Any], found: Manifest) -> RunState:
@@ -156,8 +181,8 @@ def _weights(folder: Path, shapes: RunState) -> Any:
             )
         return wanted
 
-    restored = checkpoint.restore(absolute(folder) / "checkpoints", choose, set_aside=False)
+    restored = checkpoint.restore(absolute(folder) / "checkpoints", choose, rename=False)
     if restored is None:
         raise UserError(f"--from-checkpoint {folder} names no folder of a run that has a checkpoint; name one.")
-    tqdm.write(f"Weights from step {restored.step} of {folder}.")
+    console.say(f"Weights from step {restored.step} of {folder}.")
     return restored.tree["state"]["params"]

@@ -1,6 +1,7 @@
 """Loading after damage on disk, beside another process, after a killed one, and on a full disk."""
 
 import contextlib
+import errno
 import functools
 import importlib
 import importlib.util
@@ -229,3 +230,23 @@ for size in ("size=16k", "size=160k", "size=288k", "nr_inodes=3"):
     assert "No space left on device" in refusals[0]
     assert set(halves) == {"decoded arrays: False"}
     assert set(digests) == {tiny.spec.sha256}
+
+
+@pytest.mark.parametrize("error", [errno.EROFS, errno.EACCES])
+def test_prepared_data_in_a_place_that_can_only_be_read(
+    error: int, make: Callable[[str], Tiny], monkeypatch: Any
+) -> None:
+    tiny = make("mnist")
+    tiny.load()
+    shutil.rmtree(tiny.decoded)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert tiny.load(local_files=None).source == f"the data set prepared in {tiny.prepared}"
+    assert logged(tiny, "each time, since it can't be written to")
+    assert not tiny.decoded.exists()
+    shutil.rmtree(tiny.prepared)
+    with pytest.raises(ValueError, match="cannot hold mnist"):
+        tiny.load(local_files=None)

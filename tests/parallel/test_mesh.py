@@ -4,7 +4,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from rowlstm_jax.errors import UserError
-from rowlstm_jax.parallel.mesh import best_count, make_mesh, shard
+from rowlstm_jax.parallel.mesh import best_count, cores, make_mesh, shard, why_cores
 
 
 @pytest.fixture
@@ -64,6 +64,41 @@ def test_every_process_gives_the_mesh_as_many_devices(two_processes):
         make_mesh(6, 2)
     with pytest.raises(UserError, match="A batch of 7 can't be split over 1 device in each of 2 processes"):
         make_mesh(7)
+
+
+@pytest.mark.parametrize(
+    ("bound", "environment", "expected", "why"),
+    [
+        (4, {"SLURM_CPUS_PER_TASK": "2"}, 4, ""),  # the cluster has bound the process
+        (64, {}, 64, ""),
+        (
+            64,
+            {"SLURM_CPUS_PER_TASK": "8", "SLURM_CPUS_ON_NODE": "32"},
+            8,
+            "8 of the node's 64 cores, as SLURM_CPUS_PER",
+        ),
+        (64, {"SLURM_CPUS_ON_NODE": "32", "SLURM_STEP_TASKS_PER_NODE": "4(x2),1"}, 8, "as SLURM_CPUS_ON_NODE says"),
+        (64, {"SLURM_CPUS_ON_NODE": "64"}, 64, ""),
+        (64, {"OMPI_COMM_WORLD_LOCAL_SIZE": "16"}, 4, "as OMPI_COMM_WORLD_LOCAL_SIZE says"),
+        (64, {"OMPI_COMM_WORLD_LOCAL_SIZE": "100"}, 64, ""),
+        (64, {"SLURM_CPUS_PER_TASK": "many"}, 64, ""),
+    ],
+)
+def test_a_process_takes_the_cores_that_its_cluster_gives_it(bound, environment, expected, why, monkeypatch):
+    for name in (
+        "SLURM_CPUS_PER_TASK",
+        "SLURM_CPUS_ON_NODE",
+        "SLURM_STEP_TASKS_PER_NODE",
+        "OMPI_COMM_WORLD_LOCAL_SIZE",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(bound)), raising=False)
+    assert cores() == expected
+    assert why in why_cores()
+    assert bool(why) == bool(why_cores())
 
 
 def test_what_is_placed_lies_where_it_was_asked_for():

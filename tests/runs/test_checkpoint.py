@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.parallel.mesh import make_mesh, shard
-from rowlstm_jax.runs import manifest
+from rowlstm_jax.runs import checkpoint, manifest
 from rowlstm_jax.runs.checkpoint import Checkpoints, restore
 
 HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -66,6 +66,35 @@ def test_what_is_saved_survives_the_donation_of_its_buffers(tmp_path):
     found = newest(tmp_path / "checkpoints", {"weights": weights})
     assert found is not None
     np.testing.assert_array_equal(found.tree["weights"], 0.0)
+
+
+def test_what_was_not_written_as_it_is_gets_no_manifest(tmp_path, monkeypatch):
+    on_disk = checkpoint.arrays_on_disk
+    with Checkpoints(tmp_path / "checkpoints", {}) as checkpoints:
+        checkpoints.save(1, tree(1))
+        checkpoints.wait()
+        for wrong in (lambda found: found["weights"].view(np.uint8).__ixor__(1), lambda found: found.pop("step")):
+
+            def changed(item, wrong=wrong):
+                found = on_disk(item)
+                wrong(found)
+                return found
+
+            monkeypatch.setattr(checkpoint, "arrays_on_disk", changed)
+            checkpoints.save(2, tree(2))
+            with pytest.raises(
+                UserError, match=r"^The checkpoint of step 2 can't be saved in .*; what was saved before"
+            ):
+                checkpoints.wait()
+            monkeypatch.undo()
+    assert manifest.steps(tmp_path / "checkpoints") == [1]
+
+
+def test_a_folder_that_orbax_takes_for_a_pattern_holds_no_checkpoint_that_counts(tmp_path):
+    folder = tmp_path / "run[1]" / "checkpoints"
+    with pytest.raises(UserError, match=r"step 1 can't be saved"), Checkpoints(folder, {}) as checkpoints:
+        checkpoints.save(1, tree(1))
+    assert manifest.newest(folder) is None
 
 
 def test_the_two_latest_are_kept_and_nothing_temporary(tmp_path):
@@ -271,7 +300,7 @@ def test_a_wrong_template_is_an_error_of_the_caller_and_no_damage(folder, capsys
 
 def test_another_process_checkpoints_are_left_as_they_are(folder, capsys):
     flip(arrays(folder / "12"))
-    found = restore(folder, lambda _: like({"weights": tree(0)["weights"]}), set_aside=False)
+    found = restore(folder, lambda _: like({"weights": tree(0)["weights"]}), rename=False)
     assert found is not None
     assert list(found.tree) == ["weights"], "a part of the arrays will do"
     assert "is damaged" in capsys.readouterr().err

@@ -64,3 +64,21 @@ def test_the_remedy_for_a_damaged_opening_does_not_erase_it(journal, tmp_path):
     with pytest.raises(UserError, match=r"line 1 .*; put it back from a copy, or start a new run: .*\.$") as error:
         journal.test_openings()
     assert "remove" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ('{"step": 2, "x": "y"}', "'x' is no number"),
+        ('{"step": 2, "loss": [0.5, true]}', "'loss' is no number"),
+        ('{"step": 2, "loss": []}', "'loss' is no number"),
+        ('{"step": 2, "loss": {"a": 1}}', "'loss' is no number"),
+        ('{"step": 2, "loss": 1e300}', "'loss' is no number"),
+        ('{"step": 2.0}', "it has no step"),
+        ('{"loss": 2.0}', "it has no step"),
+    ],
+)
+def test_a_value_that_is_no_number_is_damage(journal, tmp_path, line, what):
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1, "loss": [0.5, null]}}\n{line}\n')
+    with pytest.raises(UserError, match=rf"metrics\.jsonl is damaged in line 2 \({what}\); remove the line, or resume"):
+        journal.records()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -133,10 +134,36 @@ def test_lost_checkpoints_are_missed_also_where_nothing_was_evaluated(tmp_path, 
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text(path.read_text().splitlines(True)[1])])
-def test_lost_records_are_missed(run_dir, tiny_data, capsys, damage):
+def test_records_that_no_checkpoint_has_all_of_are_missed(run_dir, tiny_data, capsys, damage):
     damage(run_dir / "metrics.jsonl")
     train(make(run_dir, resume=True, steps=12), tiny_data)
     assert "metrics.jsonl that were there at step 10 are lost or changed." in capsys.readouterr().err
+
+
+def test_a_run_goes_back_to_the_checkpoint_whose_records_are_all_there(run_dir, tiny_data, capsys):
+    """As after a loss of power, where a file system kept the checkpoint and not the end of metrics.jsonl."""
+    metrics = run_dir / "metrics.jsonl"
+    before = leaves(run_dir), metrics.read_text()
+    kept = [line for line in metrics.read_text().splitlines(True) if json.loads(line)["step"] <= 5]
+    metrics.write_text("".join(kept) + '{"step": 8, "lo')
+    assert train(make(run_dir, resume=True), tiny_data).steps_taken == 5
+    said = r"Records of steps up to 10 are lost, and step 5 is the last that has all.*is now 10\.without-records-1\."
+    assert re.search(said, capsys.readouterr().err)
+    assert (leaves(run_dir), metrics.read_text()) == before
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_bytes(b""), lambda path: path.write_text("{}")]
+)
+def test_a_lost_config_is_made_again_from_a_checkpoint(run_dir, tiny_data, capsys, damage):
+    before = json.loads((run_dir / "config.json").read_text())
+    damage(run_dir / "config.json")
+    assert train(make(run_dir, resume=True, steps=12), tiny_data).steps_taken == 2
+    assert "config.json is missing or damaged; the checkpoint of step 10 says what it said." in capsys.readouterr().err
+    after = json.loads((run_dir / "config.json").read_text())
+    assert {name: after[name] for name in ("identity", "versions", "code")} == {
+        name: before[name] for name in ("identity", "versions", "code")
+    }
 
 
 @pytest.mark.parametrize("missing", ["identity", "data", "environment", "image_shape", "layout", "recorded"])

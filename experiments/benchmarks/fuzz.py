@@ -1,0 +1,302 @@
+"""Start experiments with random flags, folders, environments and ends, resume what they made, and look for faults.
+
+    python -m experiments.benchmarks.fuzz --inputs 2000
+
+Each input is a process: flags inside and outside their ranges, a run folder with an odd name, settings of JAX, Python
+and the terminal in the environment, a screen that goes away, and perhaps a signal at a random moment. What it has begun
+is resumed. A fault is a traceback, a status that the README does not name, an error without a sentence, a checkpoint that
+can't be read, a stop whose state is not saved, or a run that can't be resumed.
+"""
+
+import dataclasses
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from experiments.benchmarks import same_bits
+from experiments.benchmarks.harness import BenchmarkConfig, Measurement
+from rowlstm_jax import cli
+from rowlstm_jax.errors import UserError
+from rowlstm_jax.runs import console, is_good_checkpoint
+
+EXPERIMENTS = ("mnist_rows", "mnist_rows", "mnist_rows", "fashion_rows", "mnist_pixels")
+SMALL = {"hidden": "4", "batch-size": "10", "steps": "9", "log-every": "3", "eval-every": "6", "checkpoint-every": "3"}
+WHOLE = ("0", "-1", "1", "2", "3", "7", "20", "2147483647", "2147483648", "1e3", "x", "")
+VALUES = {
+    "seed": ("0", "1", "4294967295", "4294967296", "-1", "x"),
+    "num-seeds": ("1", "2", "3", "0", "-1"),
+    "steps": ("1", "5", "12", "0", "-3", "1e3"),
+    "batch-size": ("1", "2", "10", "30", "55001", *WHOLE[:2]),
+    "hidden": ("1", "4", "5", *WHOLE[:2], "x"),
+    "learning-rate": ("1e-3", "1", "1e30", "0", "-1", "nan", "inf", "1e-40", "x"),
+    "log-every": WHOLE,
+    "eval-every": WHOLE,
+    "checkpoint-every": WHOLE,
+    "devices": ("1", "2", "3", "0", "1024", "1025", "None"),
+    "recurrence": ("auto", "scan", "fused", "x"),
+    "cell": ("lstm", "gru", "elman", "layer_norm_lstm", "mgu", "x"),
+    "on-nonfinite": ("halt", "skip", "x"),
+    "protocol": ("notebook", "mnist_rows", "mnist_columns", "x"),
+    "compilation-cache": ("None", "odd cache", "cache[1]", "/proc/1/cache", "/dev/null"),
+    "peer-timeout": ("1", "0"),
+    "from-checkpoint": ("nowhere", "."),
+    "coordinator": ("localhost:1", "x"),
+    "data-dir": ("gs://bucket/data", "data[1]"),
+    "local-files": ("nowhere",),
+}
+SWITCHES = (
+    "memory-health",
+    "no-memory-health",
+    "strict-compile",
+    "profile",
+    "resume",
+    "reset-optimizer",
+    "distributed",
+)
+FOLDERS = (
+    "run",
+    "a b",
+    "a%20b",
+    "ü",
+    "run[1]",
+    "x*",
+    "q?",
+    "a{b}",
+    "back\\slash",
+    "gs:",
+    "gs://x/y",
+    "-run",
+    "a#b",
+    "a:b",
+)
+FOLDERS += (
+    "a'b",
+    'a"b',
+    "$HOME",
+    "~",
+    "~nobody/x",
+    "new\nline",
+    "\x1b[31mred",
+    "\u202eevil",
+    "x" * 256,
+    "",
+    ".",
+    "a/../b",
+    "a;b",
+)
+ENVIRONMENTS = {
+    "JAX_ENABLE_X64": ("1", "0", "x"),
+    "JAX_DISABLE_JIT": ("1", "0"),
+    "JAX_PLATFORMS": ("cpu", "cuda", "nonsense", ""),
+    "JAX_DEFAULT_PRNG_IMPL": ("rbg", "x"),
+    "JAX_THREEFRY_PARTITIONABLE": ("0",),
+    "JAX_DEBUG_NANS": ("1",),
+    "JAX_LOG_COMPILES": ("1",),
+    "JAX_TRACEBACK_FILTERING": ("off", "x"),
+    "JAX_NUMPY_RANK_PROMOTION": ("raise", "x"),
+    "JAX_DEFAULT_MATMUL_PRECISION": ("highest", "x"),
+    "JAX_COMPILATION_CACHE_DIR": ("cache", "cache[1]", ""),
+    "JAX_NUM_CPU_DEVICES": ("3", "0", "x"),
+    "JAX_TRANSFER_GUARD": ("disallow",),
+    "XLA_FLAGS": (
+        "--xla_cpu_enable_fast_math=true",
+        "--nonsense",
+        "nonsense",
+        "--xla_force_host_platform_device_count=3",
+    ),
+    "MPLBACKEND": ("nonsense", "module://nowhere"),
+    "PYTHONIOENCODING": ("ascii", "latin-1"),
+    "PYTHONWARNINGS": ("error", "ignore"),
+    "PYTHONOPTIMIZE": ("2",),
+    "COLUMNS": ("1", "x", "0"),
+    "TERM": ("dumb", ""),
+    "LANG": ("C", "tr_TR.UTF-8"),
+    "HOME": ("", "/dev/null"),
+    "XDG_CACHE_HOME": ("", "relative", "/dev/null"),
+    "SLURM_CPUS_PER_TASK": ("1", "x"),
+    "OMPI_COMM_WORLD_LOCAL_SIZE": ("2",),
+    "NPROC": ("1", "x"),
+    "TMPDIR": ("/nonexistent",),
+}
+SCREENS = ("", "", "", "", "| head -3", "> /dev/full", "2>&-", ">&- 2>&-", "2>&1 | true")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGKILL)
+PATIENCE = 120.0  # seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(BenchmarkConfig):
+    """Start experiments with random flags, folders and environments, and look for faults."""
+
+    inputs: int = 2000
+    """Processes to start; those that resume are not counted."""
+    seed: int = 1
+    """Seed of the inputs."""
+    jobs: int = 2
+    """Processes at a time."""
+
+    BATCH_SIZE: ClassVar[int] = 10
+
+
+class Input(NamedTuple):
+    """One start: words of the command line, the environment, the screen and a signal after some seconds."""
+
+    words: list[str]
+    environment: dict[str, str]
+    screen: str = ""
+    signum: int = 0
+    after: float = 0.0
+
+
+def main(config: Config) -> None:
+    measurement, folder = Measurement(config), Path(tempfile.mkdtemp(prefix="fuzz-"))
+    draw = random.Random(config.seed)
+    inputs = [draw_input(draw) for _ in range(config.inputs)]
+    with ThreadPoolExecutor(config.jobs) as pool:
+        outcomes = list(pool.map(lambda pair: try_input(pair[1], folder / f"{pair[0]}"), enumerate(inputs)))
+    rows = [
+        {"name": name, "inputs": sum(name in of for of, _ in outcomes)}
+        for name in sorted({n for of, _ in outcomes for n in of})
+    ]
+    faults = [fault for _, fault in outcomes if fault]
+    console.show_table(f"{config.inputs} inputs", ("ended", "inputs"), [(row["name"], row["inputs"]) for row in rows])
+    measurement.write([*rows, {"name": "faults", "inputs": len(faults)}])
+    if faults:
+        listed = "\n\n".join(faults[:20])
+        raise UserError(
+            f"{len(faults)} of {config.inputs} inputs show a fault; their folders are kept in {folder}.\n{listed}"
+        )
+    shutil.rmtree(folder)
+    print("No fault was found.")
+
+
+def draw_input(draw: random.Random) -> Input:
+    """An input, mostly a small run that works."""
+    flags = dict(SMALL)
+    for name in draw.sample(list(VALUES), draw.choice((0, 0, 1, 1, 2, 3))):
+        flags[name] = draw.choice(VALUES[name])
+    words = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    words += [f"--{name}" for name in draw.sample(SWITCHES, draw.choice((0, 0, 0, 1, 2)))]
+    if draw.random() < 0.9:
+        words += ["--run-dir", draw.choice(FOLDERS) if draw.random() < 0.5 else "run"]
+    environment = {
+        name: draw.choice(ENVIRONMENTS[name]) for name in draw.sample(list(ENVIRONMENTS), draw.choice((0, 0, 1, 1, 2)))
+    }
+    signum = draw.choice(SIGNALS) if draw.random() < 0.25 else 0
+    if signum:
+        words += ["--steps", "100000"]
+    return Input([draw.choice(EXPERIMENTS), *words], environment, draw.choice(SCREENS), signum, draw.uniform(0, 4))
+
+
+def try_input(given: Input, folder: Path) -> tuple[list[str], str]:
+    """Start an input in a folder of its own and resume it; how it ended, and a fault if there is one."""
+    folder.mkdir()
+    status, output = start(given, folder)
+    ended = [name_of(status)]
+    fault = fault_of(given, status, output)
+    runs = [path.parent for path in folder.rglob("config.json")]
+    for run in runs:
+        bad = [
+            step
+            for step in (run / "checkpoints").glob("[0-9]*")
+            if step.name.isdigit() and not is_good_checkpoint(step)
+        ]
+        if bad:
+            fault = fault or f"checkpoint {bad[0].name} is no good"
+        if "state is saved" in output and not (run / "checkpoints").is_dir():
+            fault = fault or "its state is not saved"
+    if not fault and len(runs) == 1 and (status == 0 or status > 128 or status == -signal.SIGKILL):
+        last = same_bits.last_step(runs[0])
+        words = [word for word in given.words if word not in ("--reset-optimizer",)]
+        again = Input(
+            [
+                *words,
+                "--run-dir",
+                str(runs[0]),
+                "--steps",
+                str(last + 5),
+                *(["--resume"] if "--resume" not in words else []),
+            ],
+            given.environment,
+        )
+        status, output = start(again, folder)
+        ended.append(f"resumed: {name_of(status)}")
+        fault = fault_of(again, status, output)
+        if not fault and status not in (0, 1):
+            fault = f"it can't be resumed, status {status}: {output[-300:]}"
+    if fault:
+        return ended, f"{describe(given)}\n  {fault}\n  in {folder}"
+    shutil.rmtree(folder)
+    return ended, ""
+
+
+def start(given: Input, folder: Path) -> tuple[int, str]:
+    """The status, negative for a signal that ended it, and what it printed."""
+    module, *words = given.words
+    command = shlex.join([sys.executable, "-m", f"experiments.{module}", *words])
+    data = os.environ.get("TFDS_DATA_DIR") or Path("~/tensorflow_datasets").expanduser()
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "HOME": str(folder),
+        "TFDS_DATA_DIR": str(data),
+        "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "cache"),
+    }
+    script = f"set -o pipefail; {command} {given.screen}" if given.screen else f"exec {command}"
+    output = folder / "output"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            ["bash", "-c", script], cwd=folder, env=environment | given.environment, stdout=file, stderr=file
+        )
+        if given.signum:
+            time.sleep(given.after)
+            process.send_signal(given.signum)
+        try:
+            status = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return -1, "it did not end"
+    return status, output.read_text(errors="replace")
+
+
+def fault_of(given: Input, status: int, output: str) -> str:
+    """What is wrong with an end; empty if nothing is."""
+    if "Traceback (most recent call last)" in output or "Fatal Python error" in output:
+        return f"a traceback:\n{output[-1500:]}"
+    if status == -1:
+        return "it did not end"
+    allowed = {0, 1, 2} | ({128 + given.signum, -given.signum} if given.signum else set())
+    if status not in allowed:
+        return f"status {status}: {output[-500:]}"
+    if (
+        re.search("[\x1b\u202e]", output.replace("\x1b[1m", "").replace("\x1b[0m", ""))
+        and "TERM" not in given.environment
+    ):
+        return f"control characters: {output[-500:]!r}"
+    if status in (1, 2) and not given.screen and not re.search(r"^error: |^╭", output, re.M):
+        return f"status {status} without a sentence: {output[-500:]}"
+    return ""
+
+
+def name_of(status: int) -> str:
+    """A status in words."""
+    return f"killed by {signal.Signals(-status).name}" if status < -1 else f"status {status}"
+
+
+def describe(given: Input) -> str:
+    """An input as a command line."""
+    settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in given.environment.items())
+    signum = f" ({signal.Signals(given.signum).name} after {given.after:.1f} s)" if given.signum else ""
+    return f"{settings} python -m experiments.{shlex.join(given.words)} {given.screen}{signum}"
+
+
+if __name__ == "__main__":
+    cli.run(main, Config)
