@@ -28,7 +28,6 @@ from rowlstm_jax import (
     plots,
 )
 from rowlstm_jax.analysis import show_grid, train_grid  # a grid of runs; no script but this one needs it
-from rowlstm_jax.runs import console
 from rowlstm_jax.tasks import require_orders
 
 
@@ -70,7 +69,7 @@ def main(config: Config) -> None:
     folder, rows = train_grid("cells_by_order", config, config.cells, config.orders, make_run)
     show_grid(rows)
     plots.grid(folder / "grid.png", rows, f"{config.steps:,} steps of {config.batch_size}, H = {config.hidden}")
-    console.say(f"Table and picture: {folder}")
+    print(f"Table and picture: {folder}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from pathlib import Path
 from rowlstm_jax import cli
 from rowlstm_jax import compare as compare_runs
 from rowlstm_jax.config import Flags, absolute, require_writable  # flags of a script that trains nothing
-from rowlstm_jax.runs import console
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +35,7 @@ def main(config: Config) -> None:
     found = compare_runs(*config.runs, config.differ_in)
     found.show()
     found.draw(absolute(config.output))
-    console.say(f"Picture: {config.output}")
+    print(f"Picture: {config.output}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from pathlib import Path
 from rowlstm_jax import ORDERS, UserError, cli, naming_flags, plots
 from rowlstm_jax.config import DataConfig, absolute, require_writable  # flags of a script that trains nothing
 from rowlstm_jax.data import load  # data without a run
-from rowlstm_jax.runs import console
 from rowlstm_jax.tasks import order_index, require_orders
 
 
@@ -43,7 +42,7 @@ def main(config: Config) -> None:
         raise UserError(f"--image is {config.image}; the training images are 0 to {len(images) - 1}.")
     image = images[config.image]
     plots.orders(absolute(config.output), image, {name: order_index(name, *image.shape) for name in config.orders})
-    console.say(f"Picture: {config.output}")
+    print(f"Picture: {config.output}")
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ def resolved(path: Path) -> Path:
         path = path.expanduser()
     except RuntimeError as error:
         raise ValueError(
-            f"{path}, which names a home folder that is not known here; write the path in full."
+            f"{path}, which can't be used (its home folder is not known here); choose another, or write it in full."
         ) from error
     try:
         path = path.resolve()
         str(path).encode()  # Orbax takes nothing but text
     except (ValueError, OSError, RuntimeError) as error:  # a NUL, no text, no working directory, links in a circle
-        raise ValueError(f"{str(path)!r}, which can't be used as a path ({error}); choose another.") from error
+        raise ValueError(f"{str(path)!r}, which can't be used ({error}); choose another.") from error
     return path
 
 

@@ -17,7 +17,7 @@ PATTERNS = ["x/run[1]", "run*", "what?", "a{b}", "back\\slash", "x[1]/run"]
 URLS = ["gs://bucket/run", "s3:/bucket", "gs:", "x/gs:/run", "file:///tmp/run"]
 
 
-@pytest.mark.parametrize("path", ["a b", "a%20b", "a#b", "a:b", "ä", "-x", "a;b", "$HOME", "a'b", "a&b", "~x~", "x,y"])
+@pytest.mark.parametrize("path", ["a b", "a%20b", "a#b", "a:b", "ä", "-x", "a;b", "$HOME", "a'b", "a&b", "x~", "x,y"])
 def test_odd_names_that_do_no_harm_are_taken(path):
     require_plain(Path(path))
 
@@ -55,7 +55,7 @@ def test_nothing_is_made_of_a_refused_folder(tmp_path):
 
 def test_a_path_that_cannot_be_resolved_is_a_phrase(tmp_path):
     assert resolved(tmp_path / "x" / ".." / "y") == tmp_path / "y"
-    with pytest.raises(ValueError, match=r"^~nobody-here/x, which names a home folder"):
+    with pytest.raises(ValueError, match=r"^~nobody-here/x, which can't be used \(its home folder"):
         resolved(Path("~nobody-here/x"))
-    with pytest.raises(ValueError, match=r"which can't be used as a path"):
+    with pytest.raises(ValueError, match=r"which can't be used \("):
         resolved(Path("\0"))

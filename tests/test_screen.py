@@ -4,11 +4,13 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from rowlstm_jax.screen import printable, unbreakable
 
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
 PROGRAM = """
 import sys
 from rowlstm_jax.screen import unbreakable
@@ -44,7 +46,7 @@ def test_a_program_whose_output_goes_nowhere_ends_as_it_would(command, tmp_path)
     (tmp_path / "program.py").write_text(PROGRAM)
     program = command.format(f"{sys.executable} {tmp_path / 'program.py'}")
     script = f"set -o pipefail; {program}; exit $?"
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    done = subprocess.run(["bash", "-c", script], env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 7, done.stderr
     assert set(done.stderr.splitlines()) <= {"to the other stream"}
 
@@ -57,7 +59,9 @@ with unbreakable(), open({str(tmp_path / "results")!r}, "w") as file:
     os.write(2, b"XLA prints a warning")
     file.write("results")
 """
-    subprocess.run(["bash", "-c", f"{sys.executable} -c '{program.replace(chr(39), chr(34))}' 2>&-"], check=True)
+    (tmp_path / "program.py").write_text(program)
+    command = f"{sys.executable} {tmp_path / 'program.py'} 2>&-"
+    subprocess.run(["bash", "-c", command], env=ENVIRONMENT, check=True)
     assert (tmp_path / "results").read_text() == "results"
 
 

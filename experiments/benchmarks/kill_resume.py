@@ -3,7 +3,7 @@
     python -m experiments.benchmarks.kill_resume --kills 100
 
 The run is `experiments.mnist_rows` with a small model. It is killed with SIGKILL at moments drawn from a seed: a sixth
-of them anywhere from the start of the process on, half after its first logged step, a third while a checkpoint is
+of them anywhere from the start of the process on, a third after its first logged step, half while a checkpoint is
 written. How often it saves is drawn for each start. At the end it is resumed for a few steps more.
 """
 
@@ -31,7 +31,7 @@ MORE_STEPS = 7
 CADENCES = (1, 5, 50, 200)  # steps between two checkpoints
 PHASES = BEFORE_A_STEP, BETWEEN_SAVES, SAVING = "before its first step", "between two saves", "in a save"
 ANYWHERE, AFTER_A_STEP, IN_A_SAVE = range(3)
-SHARES = (1 / 6, 1 / 2, 1 / 3)
+SHARES = (1 / 6, 1 / 3, 1 / 2)
 PATIENCE = 120.0  # seconds
 
 

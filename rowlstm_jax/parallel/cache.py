@@ -28,9 +28,8 @@ def use_cache(folder: Path | None) -> None:
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # or some releases put the path into the key
     if folder is None:
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
+    try:  # where the folder would be made: a start that is refused makes none
+        with tempfile.TemporaryFile(dir=next(path for path in (folder, *folder.parents) if path.exists())) as file:
             file.write(PROBE)
     except OSError as error:
         message = f"{folder} can't be written to ({error.strerror}): what is compiled now is compiled again next time."

@@ -30,14 +30,12 @@ def start(config: StartConfig) -> None:
     hide_false_errors()
     use_cache(config.compilation_cache and absolute(config.compilation_cache))
     _make_devices(config)
+    if isinstance(config, RunConfig) and config.distributed and not jax.distributed.is_initialized():
+        join(config)
+    devices()
     if isinstance(config, RunConfig):
-        if config.distributed and not jax.distributed.is_initialized():
-            join(config)
         with all_or_none():  # a batch that can't be split is refused before the data are read
-            devices()
             make_mesh(config.batch_size, config.devices, config.num_seeds)
-    else:
-        devices()
 
 
 def _make_devices(config: StartConfig) -> None:

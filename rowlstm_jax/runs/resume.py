@@ -101,7 +101,9 @@ def _set_aside_without_records(folder: RunFolder) -> None:
             about = manifest.read(directory / str(step))["about"]
         except manifest.DamagedError:
             continue
-        if about.get("recorded") == lines_digest(record for record in records if record["step"] <= step):
+        if not manifest.is_of_a_run(about):
+            continue
+        if about["recorded"] == lines_digest(record for record in records if record["step"] <= step):
             break
         later.append(step)
     else:

@@ -205,7 +205,7 @@ def test_flags_given_together_and_twice(start):
 
 @pytest.mark.parametrize("path", ["a\0b", "\ud800"])
 def test_a_name_that_no_file_can_have(path):
-    with pytest.raises(UserError, match=r"--run-dir: '.*' can't be used as a path \(.*; choose another\."):
+    with pytest.raises(UserError, match=r"--run-dir is '.*', which can't be used \(.*; choose another\."):
         RunConfig(run_dir=Path(path))
 
 
@@ -214,7 +214,7 @@ def test_a_working_directory_that_is_gone(tmp_path, monkeypatch):
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    with pytest.raises(UserError, match="--run-dir: 'run' can't be used as a path"):
+    with pytest.raises(UserError, match="--run-dir is 'run', which can't be used"):
         RunConfig(run_dir=Path("run"), compilation_cache=None)
 
 
@@ -237,7 +237,7 @@ def test_sizes_that_the_memory_does_not_hold(start):
     ("words", "message"),
     [
         (["--devices", 10**30], "--devices is 1000000000000000000000000000000; it must be from 1 to 1024."),
-        (["--run-dir", b"\xff"], r"\udcff' can't be used as a path ('utf-8' codec can't encode"),
+        (["--run-dir", b"\xff"], r"\udcff', which can't be used ('utf-8' codec can't encode"),
         (["--run-dir", "x" * 5_000], "xxx, which can't be used (File name too long); choose another."),
         (["--steps", "9" * 5_000], "Exceeds the limit (4300 digits)"),
         (["--compilation-cache", __file__], "test_flags.py, which is no folder; it must name one."),

@@ -18,7 +18,7 @@ def test_the_notebooks_samples_are_shown_or_the_last_of_fewer(number, shown):
 def test_samples_of_a_small_test_set_are_printed_and_remembered(make_run, tiny_data, monkeypatch, capsys):
     examples = tiny_data.test.open(lambda: None)
     fresh = dataclasses.replace(tiny_data, test=Sealed(examples))
-    monkeypatch.setattr(data, "load", lambda *_: None)
+    monkeypatch.setattr(data, "load", lambda *_, **__: None)
     monkeypatch.setattr(data, "split", lambda *_: fresh)
     run = make_run()
     with RunFolder(run) as folder:
