@@ -9,7 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TextIO
 
 CONTROLS = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's categories: control, format, surrogate, line, paragraph
 
@@ -63,7 +63,7 @@ class _Screen:
     """A stream that drops what it can't write."""
 
     def __init__(self, stream: Any):
-        self._stream: IO[str] = stream
+        self._stream: TextIO = stream
 
     def write(self, text: str) -> int:
         """Write a text, or drop it."""

@@ -25,7 +25,7 @@ import numpy as np
 from experiments.benchmarks import devices, processes, same_bits, seeds
 from experiments.benchmarks.harness import BenchmarkConfig, Measurement, alternate
 from experiments.benchmarks.peers import compare, ours
-from experiments.benchmarks.problem import Dtype, make_problem, reference
+from experiments.benchmarks.problem import Dtype, System, make_problem, reference
 from rowlstm_jax import cli
 from rowlstm_jax.data import Examples
 from rowlstm_jax.errors import UserError
@@ -86,20 +86,22 @@ def losses(config: Config) -> Iterator[Row]:
     """How far the losses of some steps are from those that a CPU computes by the equations."""
     for dtype in DTYPES:
         problem = make_problem(*sizes(config)[0], dtype)
-        here = ours.classifier(problem, "fused", config.devices)
+        found = losses_of(ours.classifier(problem, "fused", config.devices))
         with jax.default_device(jax.devices("cpu")[0]):
-            there, expected = reference(problem), []
-            for _ in range(LOSS_STEPS):
-                there.steps(1)
-                expected.append(there.loss())
-        found = []
-        for _ in range(LOSS_STEPS):
-            here.steps(1)
-            found.append(here.loss())
+            expected = losses_of(reference(problem))
         apart = float(np.max(np.abs(np.subtract(found, expected) / expected)))
         yield row(
             "losses", f"{dtype}, {LOSS_STEPS} steps", apart, "", "largest relative difference to a CPU in float32"
         )
+
+
+def losses_of(system: System) -> list[float]:
+    """The losses after each of some steps."""
+    found = []
+    for _ in range(LOSS_STEPS):
+        system.steps(1)
+        found.append(system.loss() if system.loss else float("nan"))
+    return found
 
 
 def whole_runs(config: Config) -> Iterator[Row]:

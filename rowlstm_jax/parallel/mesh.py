@@ -21,7 +21,7 @@ def cores() -> int:
 
 
 def why_cores() -> str:
-    """A phrase for why there are fewer cores than the node has, if a cluster says so; else empty."""
+    """A sentence for why there are fewer cores than the node has, if a cluster says so; else empty."""
     return _cores()[1]
 
 
@@ -37,7 +37,7 @@ def _cores() -> tuple[int, str]:
     )
     for name, share in shares:
         if name in os.environ and 0 < share < node:
-            return share, f"{share} of the node's {node} cores, as {name} says"
+            return share, f"This process has {share} of the node's {node} cores, as {name} says."
     return node, ""
 
 

@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 import jax
-import jaxlib
 import jaxlib.utils
 import jaxlib.version
 
@@ -66,9 +65,9 @@ def require_right_numbers(has_started: bool) -> None:
       UserError: the release is known to be wrong.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    if jaxlib.__version__ not in KNOWN_BAD or (FUSION in flags and os.environ.get(ALLOW)):
+    if jaxlib.version.__version__ not in KNOWN_BAD or (FUSION in flags and os.environ.get(ALLOW)):
         return
-    wrong = f"jaxlib {jaxlib.__version__} computes wrong sums on CPUs (jax-ml/jax issues 39103 and 39257)"
+    wrong = f"jaxlib {jaxlib.version.__version__} computes wrong sums on CPUs (jax-ml/jax issues 39103 and 39257)"
     if not os.environ.get(ALLOW):
         raise UserError(
             f"{wrong}; install another release, for example with: pip install 'jax!={',!='.join(KNOWN_BAD)}'. To go on "
@@ -108,7 +107,7 @@ def require_settings(has_started: bool) -> None:
             raise UserError(f"XLA does not start with XLA_FLAGS={flags} ({reason}); correct the flags, or unset them.")
 
 
-def devices() -> list[jax.Device]:
+def devices() -> list[Any]:
     """The devices of JAX, which starts if it has not.
 
     Raises:

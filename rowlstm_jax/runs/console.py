@@ -49,7 +49,7 @@ def show_devices(mesh: jax.sharding.Mesh, batch_size: int, num_seeds: int, asked
     idle = jax.device_count() - mesh.size
     rule = "as --devices says" if asked else f"since parts are equal, and of {ROWS} or more on a CPU"
     rest = f"; {idle} more stay{'s' * (idle == 1)} idle, {rule}." if idle else "."
-    share = f" There are {why}." if (why := why_cores()) and kind == "cpu" else ""
+    share = f" {why}" if (why := why_cores()) and kind == "cpu" else ""
     seeds, each = f"{num_seeds} seeds, batches" if num_seeds > 1 else "Batches", mesh.shape["batch"]
     split = f", each over {each}" if num_seeds > 1 else ""
     say(f"{seeds} of {batch_size}{split} on {places}, {batch_size // each} rows each{rest}{share}")

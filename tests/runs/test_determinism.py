@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import jaxlib
+import jaxlib.version
 import numpy as np
 import optax
 import pytest
@@ -81,7 +81,7 @@ def train(seed: int) -> tuple[str, dict[str, float]]:
 
 def recorded_here() -> bool:
     """Whether versions and processor are those with which the digest was recorded."""
-    versions = jaxlib.__version__ in WEIGHTS
+    versions = jaxlib.version.__version__ in WEIGHTS
     cpuinfo = Path("/proc/cpuinfo")
     flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(), re.M) if cpuinfo.exists() else None
     return versions and flags is not None and set(flags[1].split()) >= INSTRUCTIONS
@@ -96,7 +96,7 @@ def test_the_weights_after_some_steps_are_close_to_those_recorded_on_any_machine
 def test_the_weights_after_some_steps_have_the_recorded_bits_with_the_same_versions_and_kind_of_processor():
     if not recorded_here() or jax.default_backend() != "cpu":
         pytest.skip("the bits were recorded with other versions, or on a processor with other vector instructions")
-    assert train(0)[0] == WEIGHTS[jaxlib.__version__]
+    assert train(0)[0] == WEIGHTS[jaxlib.version.__version__]
 
 
 @pytest.mark.slow
