@@ -31,6 +31,7 @@ from rowlstm_jax.errors import UserError
 from rowlstm_jax.runs import console, is_good_checkpoint
 
 PATIENCE = 120.0  # seconds
+NO_END = -1000  # in place of a status
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,11 +123,16 @@ def start(given: Input, folder: Path) -> tuple[int, str]:
         "TFDS_DATA_DIR": str(data),
         "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "cache"),
     }
-    script = f"set -o pipefail; {command} {given.screen}" if given.screen else f"exec {command}"
+    script = f"{command} {given.screen}" if "|" in given.screen else f"exec {command} {given.screen}"
     output = folder / "output"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            ["bash", "-c", script], cwd=folder, env=environment | given.environment, stdout=file, stderr=file
+            ["bash", "-o", "pipefail", "-c", script],
+            cwd=folder,
+            env=environment | given.environment,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
         )
         if given.signum:
             time.sleep(given.after)
@@ -134,8 +140,8 @@ def start(given: Input, folder: Path) -> tuple[int, str]:
         try:
             status = process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            process.kill()
-            return -1, "it did not end"
+            os.killpg(process.pid, signal.SIGKILL)
+            return NO_END, ""
     return status, output.read_text(errors="replace")
 
 
@@ -143,7 +149,7 @@ def fault_of(given: Input, status: int, output: str) -> str:
     """What is wrong with an end; empty if nothing is."""
     if "Traceback (most recent call last)" in output or "Fatal Python error" in output:
         return f"a traceback:\n{output[-1500:]}"
-    if status == -1:
+    if status == NO_END:
         return "it did not end"
     allowed = {0, 1, 2} | ({128 + given.signum, -given.signum} if given.signum else set())
     if status not in allowed:
@@ -160,7 +166,9 @@ def fault_of(given: Input, status: int, output: str) -> str:
 
 def name_of(status: int) -> str:
     """A status in words."""
-    return f"killed by {signal.Signals(-status).name}" if status < -1 else f"status {status}"
+    if status == NO_END:
+        return "not ended"
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
 
 if __name__ == "__main__":

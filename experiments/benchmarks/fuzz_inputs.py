@@ -130,10 +130,11 @@ def draw_input(draw: random.Random) -> Input:
     environment = {
         name: draw.choice(ENVIRONMENTS[name]) for name in draw.sample(list(ENVIRONMENTS), draw.choice((0, 0, 1, 1, 2)))
     }
-    signum = draw.choice(SIGNALS) if draw.random() < 0.25 else 0
+    screen, signum = draw.choice(SCREENS), draw.choice(SIGNALS) if draw.random() < 0.25 else 0
     if signum:
         words += ["--steps", "100000"]
-    return Input([draw.choice(EXPERIMENTS), *words], environment, draw.choice(SCREENS), signum, draw.uniform(0, 4))
+        screen = "" if "|" in screen else screen  # a signal is for one process
+    return Input([draw.choice(EXPERIMENTS), *words], environment, screen, signum, draw.uniform(0, 4))
 
 
 def describe(given: Input) -> str:

@@ -129,7 +129,7 @@ def test_each_command_parses(name, flags):
 def test_each_command_of_the_folder_is_in_the_readme():
     scripts = {path.stem for path in (FOLDER / "benchmarks").glob("*.py") if "cli.run(main" in path.read_text()}
     assert {name for name, _ in COMMANDS} == scripts
-    assert len(scripts) == 9
+    assert len(scripts) == 11
 
 
 def test_every_link_leads_somewhere():
