@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from rowlstm_jax.parallel.toolchain import hide_false_errors
 from rowlstm_jax.screen import printable
 
 CAN_NOT_READ = re.compile(r"Error reading persistent compilation cache entry for '(\w+)'")
@@ -28,6 +29,7 @@ def use_cache(folder: Path | None) -> None:
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # or some releases put the path into the key
     if folder is None:
         return
+    hide_false_errors()
     try:  # where the folder would be made: a start that is refused makes none
         with tempfile.TemporaryFile(dir=next(path for path in (folder, *folder.parents) if path.exists())) as file:
             file.write(PROBE)

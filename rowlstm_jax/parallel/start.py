@@ -9,7 +9,7 @@ from rowlstm_jax.config import RunConfig, StartConfig, absolute
 from rowlstm_jax.parallel.cache import use_cache
 from rowlstm_jax.parallel.mesh import best_count, cores, make_mesh
 from rowlstm_jax.parallel.processes import all_or_none, join
-from rowlstm_jax.parallel.toolchain import devices, hide_false_errors, require_right_numbers, require_settings
+from rowlstm_jax.parallel.toolchain import devices, require_right_numbers, require_settings
 
 
 def start(config: StartConfig) -> None:
@@ -27,7 +27,6 @@ def start(config: StartConfig) -> None:
     """
     require_right_numbers(_has_started())
     require_settings(_has_started())
-    hide_false_errors()
     use_cache(config.compilation_cache and absolute(config.compilation_cache))
     _make_devices(config)
     if isinstance(config, RunConfig) and config.distributed and not jax.distributed.is_initialized():

@@ -129,7 +129,7 @@ def hide_false_errors() -> None:
     jaxlib 0.8.2 to 0.10.1 compile for a made-up feature, "prefer-no-gather", and then miss it on the machine.
     `TF_CPP_MIN_LOG_LEVEL`, where it is set to something else than JAX's own 1, decides.
     """
-    if (0, 8, 2) <= jaxlib.version.__version_info__ <= (0, 10, 1) and os.environ["TF_CPP_MIN_LOG_LEVEL"] == "1":
+    if (0, 8, 2) <= jaxlib.version.__version_info__ <= (0, 10, 1) and os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "1":
         jaxlib.utils.absl_set_min_log_level(3)
 
 
