@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from experiments.benchmarks import same_bits
-from experiments.benchmarks.fuzz_inputs import Input, describe, draw_input
+from experiments.benchmarks.fuzz_inputs import SIGNALS, Input, describe, draw_input
 from experiments.benchmarks.harness import BenchmarkConfig, Measurement
 from rowlstm_jax import cli
 from rowlstm_jax.errors import UserError
@@ -50,6 +50,9 @@ class Config(BenchmarkConfig):
 
 def main(config: Config) -> None:
     measurement, folder = Measurement(config), Path(tempfile.mkdtemp(prefix="fuzz-"))
+    for signum in SIGNALS[:-1]:
+        if signal.getsignal(signum) == signal.SIG_IGN:  # as in the background; what starts would ignore it too
+            signal.signal(signum, signal.default_int_handler)
     draw = random.Random(config.seed)
     inputs = [draw_input(draw) for _ in range(config.inputs)]
     with ThreadPoolExecutor(config.jobs) as pool:

@@ -53,6 +53,22 @@ SETTINGS = (
 )
 
 
+# Settings with which nothing here works, and why.
+UNUSABLE = {
+    "jax_enable_x64": "this project computes in float32",
+    "jax_disable_jit": "a run is compiled",
+    "jax_no_execution": "a run computes",
+    "jax_no_tracing": "a run is compiled",
+    "jax_scan3": "this release of JAX can't compile a run with it",
+    "jax_compilation_cache_check_contents": "compiled programs are kept",
+    "jax_debug_leaked_clients_on_clear_backends": "it ends a finished process with an error",
+    "jax_transfer_guard": "a run moves its data to the devices",
+    "jax_transfer_guard_host_to_device": "a run moves its data to the devices",
+    "jax_transfer_guard_device_to_host": "a run fetches its results",
+    "jax_transfer_guard_device_to_device": "a run moves arrays between devices",
+}
+
+
 def require_right_numbers(has_started: bool) -> None:
     """Refuse a release of jaxlib that computes wrong numbers, or take what is wrong out of it.
 
@@ -89,12 +105,9 @@ def require_settings(has_started: bool) -> None:
     Raises:
       UserError: JAX is told to compute in float64 or without jit, or XLA does not know one of its flags.
     """
-    for name, why in (
-        ("jax_enable_x64", "this project computes in float32"),
-        ("jax_disable_jit", "a run is compiled"),
-    ):
-        if jax.config.values[name]:
-            raise UserError(f"{name.upper()} is on, but {why}; unset it, or set it to 0.")
+    for name, why in UNUSABLE.items():
+        if str(jax.config.values.get(name)).startswith(("True", "disallow")):
+            raise UserError(f"{name.upper()} is {jax.config.values[name]}, but {why}; unset it.")
     jax.config.update("jax_default_prng_impl", "threefry2x32")
     jax.config.update("jax_threefry_partitionable", True)
     if not has_started and (flags := os.environ.get("XLA_FLAGS")):
@@ -116,10 +129,10 @@ def devices() -> list[Any]:
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:
-        platforms = jax.config.values["jax_platforms"]
+        chosen = next((n for n in ("jax_platforms", "jax_platform_name") if jax.config.values.get(n)), "jax_platforms")
         reason = (str(error) or "there is no such device here").splitlines()[0].rstrip(".")
         raise UserError(
-            f"JAX can't start with JAX_PLATFORMS={platforms} ({reason}); correct it, or unset it."
+            f"JAX can't start with {chosen.upper()}={jax.config.values[chosen]} ({reason}); correct it, or unset it."
         ) from error
 
 

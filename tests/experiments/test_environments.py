@@ -32,8 +32,8 @@ def start(run: Path, *flags: object, **environment: str) -> subprocess.Completed
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
-        ({"JAX_ENABLE_X64": "1"}, r"JAX_ENABLE_X64 is on, but this project computes in float32; unset it.*"),
-        ({"JAX_DISABLE_JIT": "1"}, r"JAX_DISABLE_JIT is on, but a run is compiled; unset it.*"),
+        ({"JAX_ENABLE_X64": "1"}, r"JAX_ENABLE_X64 is True, but this project computes in float32; unset it\."),
+        ({"JAX_DISABLE_JIT": "1"}, r"JAX_DISABLE_JIT is True, but a run is compiled; unset it\."),
         (
             {"JAX_ENABLE_X64": "maybe"},
             r"JAX can't use a setting of the environment \(.*JAX_ENABLE_X64'?\); correct it.*",

@@ -14,7 +14,7 @@ import pytest
 from rowlstm_jax.config import StartConfig
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.parallel import settings, start
-from rowlstm_jax.parallel.toolchain import KNOWN_BAD, require_right_numbers
+from rowlstm_jax.parallel.toolchain import KNOWN_BAD, UNUSABLE, require_right_numbers, require_settings
 
 # What jax-ml/jax issues 39103, 39257 and 40412 report, at the sizes that showed it: a wrong sum and two crashes.
 REDUCTIONS = """
@@ -70,3 +70,16 @@ def test_settings_that_change_numbers_are_json_and_follow_their_changes(monkeypa
     changed = {name: value for name, value in now.items() if value != before[name]}
     expected = {"jax_enable_x64": True, "jax_default_matmul_precision": "highest"}
     assert changed == expected | {"XLA_FLAGS": "--xla_cpu_enable_fast_math=true"}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_setting_with_which_nothing_works_is_refused(name):
+    if name not in jax.config.values:
+        pytest.skip("this release of JAX has no such setting")
+    before, value = jax.config.values[name], "disallow" if "guard" in name else True
+    jax.config.update(name, value)
+    try:
+        with pytest.raises(UserError, match=f"^{name.upper()} is {value}, but .*; unset it.$"):
+            require_settings(has_started=True)
+    finally:
+        jax.config.update(name, before)
