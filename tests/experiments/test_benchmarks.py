@@ -287,6 +287,7 @@ def test_seeds_are_held_against_runs_of_one_seed_and_whole_runs_are_those_of_a_u
         started.append((flags["seed"], flags["num-seeds"], flags["steps"]))
         return 1.0 + flags["num-seeds"]
 
+    monkeypatch.setattr(processes, "experiment", dict)
     monkeypatch.setattr(processes, "seconds", seconds)
     seeds.main(seeds.Config(num_seeds=2, rounds=1, repeats=1, steps=20, json=tmp_path / "rows.json"))
     assert started == [(0, 2, 10), (0, 1, 10), (0, 2, 20), (0, 1, 20), (1, 1, 20)]
