@@ -23,13 +23,16 @@ def printable(text: str) -> str:
       >>> printable("red \x1b[31m")
       'red \\x1b[31m'
     """
-    lines = (
-        line if len(line) <= LONGEST else f"{line[:LONGEST]}... ({len(line):,} characters)" for line in text.split("\n")
-    )
+    lines = (line if len(line) <= LONGEST else _shortened(line) for line in text.split("\n"))
     text = "\n".join(lines)
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
     return "".join(map(_escaped, text))
+
+
+def _shortened(line: str) -> str:
+    """Its beginning and its end, which says what to do."""
+    return f"{line[: LONGEST // 2]}... ({len(line):,} characters) ...{line[-LONGEST // 2 :]}"
 
 
 def _escaped(character: str) -> str:

@@ -31,7 +31,7 @@ sys.exit(7)
         ("\u202eevil\u2066", r"\u202eevil\u2066"),
         ("tab\t\x00\x9b", r"tab\t\x00\x9b"),
         ("file\udcff", r"file\udcff"),
-        ("x" * 3000 + "\nend", "x" * 2000 + "... (3,000 characters)\nend"),
+        ("x" * 3000 + "\nend", "x" * 1000 + "... (3,000 characters) ..." + "x" * 1000 + "\nend"),
     ],
 )
 def test_control_and_bidirectional_characters_are_escaped_and_long_lines_cut(text, shown):

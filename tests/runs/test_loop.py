@@ -95,7 +95,7 @@ def test_an_interrupted_and_resumed_run_ends_in_the_same_bytes(make_run, tiny_da
 def test_several_seeds_with_early_stopping_end_in_the_same_bytes_after_an_interruption(make_run, tiny_data, tiny_model):
     """Accumulated gradients, averaged weights, the best of each seed: all of it is in the checkpoint."""
     # From the 30th update on, which is step 60, the models are wrecked, so that patience has an end.
-    schedule = optax.join_schedules([optax.constant_schedule(2e-2), optax.constant_schedule(3.0)], [30])
+    schedule = optax.join_schedules([optax.constant_schedule(2e-2), optax.constant_schedule(30.0)], [30])
     chain = optax.chain(optax.adam(schedule), params_ema(0.5))
     recipe = Recipe(tiny_model, optax.MultiSteps(chain, 2).gradient_transformation(), label_smoothing=0.1, patience=3)
     protocol = Protocol("tiny", "mnist", 13, "rows", selection="best_validation")
