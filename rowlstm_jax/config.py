@@ -16,7 +16,7 @@ AGREED = {"agreed": True}  # all processes of a run must have the same value, th
 OPTIMIZER = {"optimizer": True}  # it may change with --reset-optimizer
 
 FOLDERS = ("data_dir", "local_files", "compilation_cache")  # flags that name folders, which need not exist yet
-RUNS = ("--run-dir", "--from-checkpoint")
+PLAIN = (*FOLDERS, "run_dir", "from_checkpoint")  # a library must not take them for a pattern or a URL
 MOST_DEVICES = 1024  # of one process; on a CPU, XLA would make any number of them, until the memory is full
 
 
@@ -40,7 +40,7 @@ class Flags:
                 object.__setattr__(self, name, value := Path(value))  # in Python, a path may be given as text
             for path in value if isinstance(value, tuple) else [value]:
                 if isinstance(path, Path):
-                    _check_path(flag(name), path, is_folder=name in FOLDERS)
+                    _check_path(name, path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,9 +187,10 @@ def absolute(path: Path) -> Path:
         raise UserError(f"The path is {error}") from error
 
 
-def _check_path(name: str, path: Path, is_folder: bool) -> None:
+def _check_path(field: str, path: Path) -> None:
+    name = flag(field)
     try:
-        if is_folder or name in RUNS:
+        if field in PLAIN:
             require_plain(path)
         resolved(path).stat()
     except (FileNotFoundError, PermissionError):  # it may be made; or is refused where it is used
@@ -198,7 +199,7 @@ def _check_path(name: str, path: Path, is_folder: bool) -> None:
         raise UserError(f"{name} is {error}") from error
     except OSError as error:
         raise UserError(f"{name} is {path}, which can't be used ({error.strerror}); choose another.") from error
-    if is_folder and not absolute(path).is_dir():
+    if field in FOLDERS and not absolute(path).is_dir():
         raise UserError(f"{name} is {path}, which is no folder; it must name one.")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks import train_step
-from experiments.benchmarks.harness import BenchmarkConfig, Measurement
+from experiments.benchmarks.harness import Measurement, SizesConfig
 from rowlstm_jax import cli
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.parallel import best_count, cores
@@ -25,17 +25,9 @@ from rowlstm_jax.runs import console
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(BenchmarkConfig):
+class Config(SizesConfig):
     """Time a training step with different numbers of CPU devices."""
 
-    batch_size: int = 100
-    """B, examples a step."""
-    time_steps: int = 28
-    """T."""
-    features: int = 28
-    """F, inputs a time step."""
-    hidden: int = 128
-    """H, units of the LSTM."""
     rounds: int = 3
     """Processes for each number of devices, in alternation; the median counts."""
 

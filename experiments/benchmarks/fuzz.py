@@ -2,10 +2,14 @@
 
     python -m experiments.benchmarks.fuzz --inputs 2000
 
-Each input is a process: flags inside and outside their ranges, a run folder with an odd name, settings of JAX, Python
-and the terminal in the environment, a screen that goes away, and perhaps a signal at a random moment. What it has begun
-is resumed. A fault is a traceback, a status that the README does not name, an error without a sentence, a checkpoint
-that can't be read, a stop whose state is not saved, or a run that can't be resumed.
+Each input is a process with
+
+- flags inside and outside their ranges, and a run folder with an odd name;
+- settings of JAX, Python and the terminal in the environment;
+- a screen that may go away, and perhaps a signal at a random moment.
+
+What it has begun is resumed. These are faults: a traceback, a status that the README does not name, an error without a
+sentence, a checkpoint that can't be read, a stop whose state is not saved, a run that can't be resumed.
 """
 
 import dataclasses

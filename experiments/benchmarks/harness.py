@@ -1,10 +1,13 @@
 """What all benchmarks share: flags, timing in alternating rounds, and the file that keeps a measurement."""
 
+import contextlib
 import dataclasses
 import os
+import shutil
 import statistics
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -50,6 +53,31 @@ class BenchmarkConfig(StartConfig):
         batch_size = getattr(self, "batch_size", self.BATCH_SIZE)
         if batch_size % (self.devices or 1):
             raise UserError(f"--devices is {self.devices}; it must divide the batch of {batch_size} examples.")
+
+
+@dataclasses.dataclass(frozen=True)
+class SizesConfig(BenchmarkConfig):
+    """The flags of a benchmark of a training step."""
+
+    batch_size: int = 100
+    """B, examples a step."""
+    time_steps: int = 28
+    """T."""
+    features: int = 28
+    """F, inputs a time step."""
+    hidden: int = 128
+    """H, units of the LSTM."""
+
+
+@contextlib.contextmanager
+def kept_after_a_fault(prefix: str) -> Iterator[Path]:
+    """A temporary folder that stays, and is named, if the block raises a UserError."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield folder
+    except UserError as error:
+        raise UserError(f"{error} All files are kept in {folder}.") from error
+    shutil.rmtree(folder)
 
 
 class Measurement:

@@ -8,10 +8,8 @@ written. How often it saves is drawn for each start. At the end it is resumed fo
 """
 
 import dataclasses
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from experiments.benchmarks import processes, same_bits
-from experiments.benchmarks.harness import BenchmarkConfig, Measurement
+from experiments.benchmarks.harness import BenchmarkConfig, Measurement, kept_after_a_fault
 from rowlstm_jax import cli
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.runs import console
@@ -48,13 +46,10 @@ class Config(BenchmarkConfig):
 
 
 def main(config: Config) -> None:
-    measurement, folder = Measurement(config), Path(tempfile.mkdtemp(prefix="kill-resume-"))
-    try:
+    measurement = Measurement(config)
+    with kept_after_a_fault("kill-resume-") as folder:
         rows = train_both(config, folder)
         arrays = same_bits.require(folder / "killed", folder / "undisturbed")
-    except UserError as error:
-        raise UserError(f"{error} All files are kept in {folder}.") from error
-    shutil.rmtree(folder)
     cells = [(row["name"], row["kills"], row["steps"], f"{row['seconds']:.0f}") for row in rows]
     console.show_table(f"Starts of {processes.MODULE}", ("ended", "kills", "steps kept", "seconds"), cells)
     print(f"The bits are equal: metrics.jsonl and {arrays} arrays of the last checkpoint, weights.npz and test.npz.")

@@ -14,14 +14,13 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from experiments.benchmarks import processes, same_bits
-from experiments.benchmarks.harness import BenchmarkConfig, Measurement
+from experiments.benchmarks.harness import BenchmarkConfig, Measurement, kept_after_a_fault
 from rowlstm_jax import cli
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.runs import console
@@ -44,12 +43,9 @@ class Config(BenchmarkConfig):
 
 
 def main(config: Config) -> None:
-    measurement, folder = Measurement(config), Path(tempfile.mkdtemp(prefix="power-loss-"))
-    try:
+    measurement = Measurement(config)
+    with kept_after_a_fault("power-loss-") as folder:
         rows = lose(config, folder)
-    except UserError as error:
-        raise UserError(f"{error} All files are kept in {folder}.") from error
-    shutil.rmtree(folder)
     console.show_table("Losses of power", ("during", "losses"), [(row["name"], row["losses"]) for row in rows])
     print("Each run went on from its newest checkpoint, and ended in the bits of one never disturbed.")
     measurement.write(rows)

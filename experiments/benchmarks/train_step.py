@@ -10,7 +10,7 @@ median over the rounds counts.
 import dataclasses
 from typing import Any
 
-from experiments.benchmarks.harness import BenchmarkConfig, Measurement
+from experiments.benchmarks.harness import Measurement, SizesConfig
 from experiments.benchmarks.peers import PEERS, compare
 from experiments.benchmarks.problem import Dtype, make_problem
 from rowlstm_jax import cli
@@ -19,17 +19,9 @@ from rowlstm_jax.runs import console
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(BenchmarkConfig):
+class Config(SizesConfig):
     """Time a training step of an LSTM classifier in several libraries."""
 
-    batch_size: int = 100
-    """B, examples a step."""
-    time_steps: int = 28
-    """T."""
-    features: int = 28
-    """F, inputs a time step."""
-    hidden: int = 128
-    """H, units of the LSTM."""
     dtype: Dtype = "float32"
     """Type of the matrix products; weights and optimiser stay float32."""
     rounds: int = 15

@@ -34,8 +34,9 @@ def use_cache(folder: Path | None) -> None:
         with tempfile.TemporaryFile(dir=next(path for path in (folder, *folder.parents) if path.exists())) as file:
             file.write(PROBE)
     except OSError as error:
-        message = f"{folder} can't be written to ({error.strerror}): what is compiled now is compiled again next time."
-        print(printable(f"warning: The compilation cache {message}"), file=sys.stderr)
+        if getattr(warnings.showwarning, "of_rowlstm_jax", None) != folder:  # once, though a run calls this twice
+            message = f"{folder} can't be written to ({error.strerror}): what is compiled now is compiled again next"
+            print(printable(f"warning: The compilation cache {message} time."), file=sys.stderr)
         warnings.filterwarnings("ignore", CAN_NOT_WRITE)
         if not folder.is_dir():
             jax.config.update("jax_compilation_cache_dir", None)

@@ -76,7 +76,7 @@ def sync_tree(folder: Path) -> None:
     for directory, _, names in os.walk(folder):
         for name in names:
             with Path(directory, name).open("rb") as file:
-                os.fsync(file.fileno())
+                sync(file)
         sync_folder(Path(directory))
 
 

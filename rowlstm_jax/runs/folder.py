@@ -139,10 +139,8 @@ class RunFolder:
             self._made = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
-            for left in (
-                *self.path.glob(".*.*"),
-                *self.path.glob("checkpoints/.*.*"),
-            ):  # by a process that was killed while it wrote: .<name>.<process>
+            # A process that was killed while it wrote leaves .<name>.<process>.
+            for left in (*self.path.glob(".*.*"), *self.path.glob("checkpoints/.*.*")):
                 if left.suffix[1:].isdecimal():
                     left.unlink()
         except OSError as error:
