@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,8 +33,7 @@ class Checkpoints:
 
     def __init__(self, directory: Path, about: Mapping[str, Any]):
         """Open the folder, or make it; `about` is part of every `Manifest.about`. Raises a UserError if it can't."""
-        for logger in ("absl", "concurrent.futures"):  # they print tracebacks of errors that Orbax raises too
-            logging.getLogger(logger).setLevel(logging.CRITICAL)
+        console.hide_errors_of_saves()
         self._directory, self._about, self._manifest = directory, about, None
         options = ocp.CheckpointManagerOptions(
             preservation_policy=LatestN(n=KEPT),
@@ -98,7 +96,8 @@ class Checkpoints:
         with self._failing_clearly():
             self._manager.wait_until_finished()
             if self._manifest is not None and is_first_process():
-                sync_tree(self._directory / str(self._manifest.step))  # Orbax adds a file after the manifest
+                with contextlib.suppress(FileNotFoundError):  # it is gone, as the next save will say
+                    sync_tree(self._directory / str(self._manifest.step))  # Orbax adds a file after the manifest
                 sync_folder(self._directory)
         if self._manifest is not None and is_first_process():
             with contextlib.suppress(OSError):  # a later start that finds no checkpoint looks for this file

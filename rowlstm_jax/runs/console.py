@@ -1,7 +1,9 @@
 """What a run prints besides its log lines: tables and warnings. The only import of rich."""
 
+import logging
 import sys
 from collections.abc import Iterable, Sequence
+from types import TracebackType
 
 import chex
 import flax.linen as nn
@@ -15,6 +17,22 @@ from rowlstm_jax.data import Splits
 from rowlstm_jax.models import missing_diagnostics
 from rowlstm_jax.parallel import ROWS, why_cores
 from rowlstm_jax.screen import printable
+
+
+def hide_errors_of_saves() -> None:
+    """Drop tracebacks that Orbax prints of errors that it raises too, and of writes that it no longer awaits."""
+    for logger in ("absl", "concurrent.futures"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    show = sys.excepthook
+    if getattr(show, "of_checkpoints", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+            show(kind, error, traceback)
+
+    hook.of_checkpoints = True  # pyright: ignore[reportFunctionMemberAccess]
+    sys.excepthook = hook
 
 
 def say(message: str) -> None:
