@@ -68,7 +68,8 @@ def make_run(config: RunConfig, cell: str, order: str) -> Run:
 def main(config: Config) -> None:
     folder, rows = train_grid("cells_by_order", config, config.cells, config.orders, make_run)
     show_grid(rows)
-    plots.grid(folder / "grid.png", rows, f"{config.steps:,} steps of {config.batch_size}, H = {config.hidden}")
+    about = f"cells_by_order · {plots.name_seeds(config.seeds)} · each cell with {config.hidden} units"
+    plots.grid(folder / "grid.png", rows, f"{config.steps:,} steps of {config.batch_size}, H = {config.hidden}", about)
     print(f"Table and picture: {folder}")
 
 

@@ -27,6 +27,7 @@ from rowlstm_jax import (
     fit,
     load_data,
     naming_flags,
+    warmup_cosine,
 )
 
 MAPS = Affine(shift=1, rotation=0.05, scale=0.1, shear=0.05, flip=True)
@@ -55,7 +56,8 @@ def main(config: Config) -> Path:
     decay = {"warmup": config.warmup, "weight_decay": config.weight_decay}
     with naming_flags(config):
         optimizer = adamw_cosine(config.learning_rate, config.steps, **decay)
-    run = Run("fashion_rows", config, PROTOCOL, Recipe(model, optimizer))
+    schedule = warmup_cosine(config.learning_rate, config.steps, config.warmup)
+    run = Run("fashion_rows", config, PROTOCOL, Recipe(model, optimizer, learning_rate=schedule))
     with RunFolder(run) as folder:
         data = load_data(run, folder)
         fitted = fit(run, data, folder)

@@ -28,6 +28,7 @@ from rowlstm_jax import (
     fit,
     load_data,
     naming_flags,
+    warmup_cosine,
 )
 
 PUBLISHED = {"mnist_pixels": "98.8 % of an LSTM of 256 units, as cited in arXiv:2110.04744"}
@@ -38,7 +39,7 @@ class Config(RunConfig):
     """Classify MNIST digits read pixel by pixel with an LSTM."""
 
     protocol: str = "mnist_pixels"
-    """Data set, split and reading order: a key of `rowlstm_jax.PROTOCOLS`."""
+    """Data set, split and reading order: a key of `rowlstm_jax.PROTOCOLS`, or data of your own."""
     steps: int = 5_500
     learning_rate: float = 3e-3
     """The highest step size: reached after the warm-up, it falls to zero."""
@@ -50,12 +51,14 @@ class Config(RunConfig):
 
 
 def main(config: Config) -> Path:
-    cell = cells.BasicLSTMCell(config.hidden, forget_bias=0.0, bias_init=cells.chrono_bias(784))
-    model = SequenceClassifier(cell, num_classes=10, recurrence=config.recurrence)
     with naming_flags(config):
-        protocol = find_protocol(config.protocol)
+        protocol = find_protocol(config.protocol, config.data_dir)
         optimizer = adamw_cosine(config.learning_rate, config.steps, warmup=config.warmup, weight_decay=1e-2)
-    run = Run("mnist_pixels", config, protocol, Recipe(model, optimizer))
+    chrono = cells.chrono_bias(protocol.sequence_shape[0])
+    cell = cells.BasicLSTMCell(config.hidden, forget_bias=0.0, bias_init=chrono)
+    model = SequenceClassifier(cell, protocol.num_outputs, recurrence=config.recurrence)
+    schedule = warmup_cosine(config.learning_rate, config.steps, config.warmup)
+    run = Run("mnist_pixels", config, protocol, Recipe(model, optimizer, learning_rate=schedule))
     with RunFolder(run) as folder:
         data = load_data(run, folder)
         fitted = fit(run, data, folder)

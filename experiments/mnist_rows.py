@@ -41,7 +41,7 @@ class Config(RunConfig):
     cell: str = "lstm"
     """The recurrent cell: lstm, gru, elman or another key of `rowlstm_jax.cells.CELLS`."""
     protocol: str = "notebook"
-    """Data set, split and reading order: notebook, mnist_pixels or another key of `rowlstm_jax.PROTOCOLS`."""
+    """Data set, split and reading order: notebook, another of `rowlstm_jax.PROTOCOLS`, or data of your own."""
     steps: int = 999
     batch_size: int = 100
     learning_rate: float = 1e-3
@@ -52,16 +52,17 @@ class Config(RunConfig):
 
 def main(config: Config) -> Path:
     with naming_flags(config):
-        cell, protocol = cells.make(config.cell, config.hidden, config.recurrence), find_protocol(config.protocol)
+        cell = cells.make(config.cell, config.hidden, config.recurrence)
+        protocol = find_protocol(config.protocol, config.data_dir)
     model = SequenceClassifier(
         cell,
-        num_classes=10,
+        num_classes=protocol.num_outputs,
         recurrence=config.recurrence,
         # The notebook's readout starts as N(0, 1), weights and biases both.
         kernel_init=nn.initializers.normal(1.0),
         bias_init=nn.initializers.normal(1.0),
     )
-    recipe = Recipe(model, optax.adam(config.learning_rate))
+    recipe = Recipe(model, optax.adam(config.learning_rate), learning_rate=config.learning_rate)
     run = Run("mnist_rows", config, protocol, recipe)
     with RunFolder(run) as folder:
         data = load_data(run, folder)

@@ -28,6 +28,7 @@ from rowlstm_jax import (
     fit,
     load_data,
     naming_flags,
+    warmup_cosine,
 )
 
 MAPS = Affine(shift=2.5, rotation=0.26, scale=0.18, shear=0.25)
@@ -56,7 +57,8 @@ def main(config: Config) -> Path:
     decay = {"warmup": config.warmup, "weight_decay": config.weight_decay}
     with naming_flags(config):
         optimizer = adamw_cosine(config.learning_rate, config.steps, **decay)
-    run = Run("mnist_rows_record", config, PROTOCOL, Recipe(model, optimizer))
+    schedule = warmup_cosine(config.learning_rate, config.steps, config.warmup)
+    run = Run("mnist_rows_record", config, PROTOCOL, Recipe(model, optimizer, learning_rate=schedule))
     with RunFolder(run) as folder:
         data = load_data(run, folder)
         fitted = fit(run, data, folder)

@@ -9,7 +9,9 @@ does not import JAX.
     load_data       the training, validation and sealed test examples of a run
     fit             trains a run, from its last checkpoint if it is resumed
     finish          opens the test set once; writes results, weights and pictures
-    open_run        what a finished run left: its results, model and weights
+    open_run        what a run has left, finished or not: results, records, and its trained model
+    Callback        follows a run: `fit(run, data, folder, [MyCallback()])`
+    Stop            a callback raises it to end the training
     compare         tests whether two finished runs differ
 
     SequenceClassifier  the network: recurrent layers over time and a linear readout
@@ -17,14 +19,22 @@ does not import JAX.
     lstm_scan       the fast LSTM over time as one function
     diagnostics     what a trained network does over time: probabilities, gates, gradients
 
+    Dataset         pictures or sequences with their targets, of your own or published
+    open_dataset    one by its name or path: an .npz file, a folder of pictures, tfds:<name>, mnist
+    from_arrays     one from NumPy arrays
+
     Protocol        data set, split, reading order, augmentation and selection, with a digest
     PROTOCOLS       the ready protocols, by name
-    find_protocol   one of them
+    find_protocol   one of them, or one for data of your own
+    own_protocol    one for a `Dataset`
     ORDERS          the reading orders, by name
     Affine          random affine maps of the training images
+    Augmentation    any random change of the training images
 
-    Recipe          model, optimiser, label smoothing and patience
+    Recipe          model, optimiser, loss, metrics and patience
+    losses          the ready losses and metrics
     adamw_cosine    AdamW with warm-up, cosine, clipping and averaged weights
+    warmup_cosine   its step sizes
     params_ema      an exponential moving average of the weights, in an optax chain
     decay_mask      which parameters weight decay acts on
 
@@ -45,17 +55,21 @@ if TYPE_CHECKING:
     from rowlstm_jax import cli
     from rowlstm_jax.analysis import compare, finish, open_run, plots
     from rowlstm_jax.config import RunConfig
+    from rowlstm_jax.data import Dataset, from_arrays, open_dataset
     from rowlstm_jax.errors import InterruptedRun, NonFiniteError, UserError, naming_flags
     from rowlstm_jax.models import SequenceClassifier, cells, diagnostics, lstm_scan
     from rowlstm_jax.parallel import start
-    from rowlstm_jax.runs import Run, RunFolder, fit, load_data
-    from rowlstm_jax.tasks import ORDERS, PROTOCOLS, Affine, Protocol, find_protocol
-    from rowlstm_jax.training import Recipe, adamw_cosine, decay_mask, params_ema
+    from rowlstm_jax.runs import Callback, Run, RunFolder, Stop, fit, load_data
+    from rowlstm_jax.tasks import ORDERS, PROTOCOLS, Affine, Augmentation, Protocol, find_protocol, own_protocol
+    from rowlstm_jax.training import Recipe, adamw_cosine, decay_mask, losses, params_ema, warmup_cosine
 
 __all__ = [
     "ORDERS",
     "PROTOCOLS",
     "Affine",
+    "Augmentation",
+    "Callback",
+    "Dataset",
     "InterruptedRun",
     "NonFiniteError",
     "Protocol",
@@ -64,6 +78,7 @@ __all__ = [
     "RunConfig",
     "RunFolder",
     "SequenceClassifier",
+    "Stop",
     "UserError",
     "adamw_cosine",
     "cells",
@@ -74,25 +89,31 @@ __all__ = [
     "find_protocol",
     "finish",
     "fit",
+    "from_arrays",
     "load_data",
+    "losses",
     "lstm_scan",
     "naming_flags",
+    "open_dataset",
     "open_run",
+    "own_protocol",
     "params_ema",
     "plots",
     "start",
+    "warmup_cosine",
 ]
 
 # The floor that each name comes from.
 _FLOORS = {
     "analysis": ("compare", "finish", "open_run", "plots"),
     "config": ("RunConfig",),
+    "data": ("Dataset", "from_arrays", "open_dataset"),
     "errors": ("InterruptedRun", "NonFiniteError", "UserError", "naming_flags"),
     "models": ("SequenceClassifier", "cells", "diagnostics", "lstm_scan"),
     "parallel": ("start",),
-    "runs": ("Run", "RunFolder", "fit", "load_data"),
-    "tasks": ("ORDERS", "PROTOCOLS", "Affine", "Protocol", "find_protocol"),
-    "training": ("Recipe", "adamw_cosine", "decay_mask", "params_ema"),
+    "runs": ("Callback", "Run", "RunFolder", "Stop", "fit", "load_data"),
+    "tasks": ("ORDERS", "PROTOCOLS", "Affine", "Augmentation", "Protocol", "find_protocol", "own_protocol"),
+    "training": ("Recipe", "adamw_cosine", "decay_mask", "losses", "params_ema", "warmup_cosine"),
 }
 _HOMES = {name: floor for floor, names in _FLOORS.items() for name in names}
 

@@ -1,5 +1,6 @@
 """What a run is: frozen dataclasses, checked before JAX starts. Standard library only."""
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -106,6 +107,16 @@ class RunConfig(StartConfig, DataConfig):
     """Folder of a run of the same model. The new run starts from its last weights, not from their average."""
     on_nonfinite: Literal["halt", "skip"] = field(default="halt", metadata=OPTIMIZER)
     """If loss, gradient or weights are not finite: end the run, or skip the step; more than ten in a row end it."""
+    track: tuple[Literal["tensorboard", "csv", "wandb", "mlflow"], ...] = field(
+        default=("tensorboard",), metadata=FREE | AGREED
+    )
+    """Where records go besides metrics.jsonl; wandb and mlflow must be installed. `--track` alone: nowhere else."""
+    progress: bool = field(default=False, metadata=FREE)
+    """Show one line that changes, with loss, accuracy, steps a second and time left, instead of a line a record."""
+    no_test: bool = field(default=False, metadata=FREE | AGREED)
+    """Do not open the test set: the run is only validated. `python -m experiments.test RUN` opens it later, once."""
+    data_on: Literal["auto", "device", "host"] = field(default="auto", metadata=FREE | AGREED)
+    """Where the training data lie: on the devices, if they fit, or on the host, which then sends each batch."""
     strict_compile: bool = field(default=False, metadata=FREE | AGREED)
     """End the run if anything is compiled after its first steps."""
     profile: bool = field(default=False, metadata=FREE | AGREED)
@@ -171,7 +182,8 @@ def of_the_optimizer(name: str) -> bool:
 def agreed_by_processes(config: RunConfig) -> dict[str, Any]:
     """The fields that a resumed run may change, but in which all processes of a run must agree."""
     names = [rule.name for rule in dataclasses.fields(RunConfig)]
-    return {name: getattr(config, name) for name in names if _rule(name, "agreed")}
+    values = to_json(config)
+    return {name: values[name] for name in names if _rule(name, "agreed")}
 
 
 def _rule(name: str, key: str) -> bool:
@@ -210,9 +222,20 @@ def require_writable(name: str, path: Path, suffix: str = "") -> None:
         raise UserError(f"{name} is {path}; it must name a {suffix or 'file'} in a folder that can be written to.")
 
 
+def make_folder(path: Path, remedy: str) -> Path:
+    """Make a folder if need be, and return it from the root; raises a UserError if it can't be written to."""
+    folder = absolute(path)
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(f"{folder}/", os.W_OK | os.X_OK):
+        raise UserError(f"The folder {folder} can't be written to; {remedy}.")
+    return folder
+
+
 def to_json(config: RunConfig) -> dict[str, Any]:
     """The fields of a config as JSON values, paths as text."""
-    return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(config).items()}
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}
+    return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
 
 
 def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from rowlstm_jax.config import RunConfig
-from rowlstm_jax.data import Examples, ImageDataset, Sealed, Splits, load
+from rowlstm_jax.data import Dataset, Examples, Sealed, Splits, load
 from rowlstm_jax.models.cells import BasicLSTMCell
 from rowlstm_jax.models.classifier import SequenceClassifier
 from rowlstm_jax.runs.run import Run
@@ -30,19 +30,21 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Many tests compile the same programs; a cache of this session's own serves them, and the scripts they start.
+    """Many tests compile the same programs: all processes of pytest-xdist share a cache of this session's own.
 
-    All processes of pytest-xdist share it. With a largest size JAX locks it, or one would read what another one writes.
+    With a largest size JAX locks it, or one process would read what another one writes. The scripts that a process
+    starts share another one, without a lock.
     """
-    folder = tmp_path_factory.getbasetemp()
-    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "compilation"
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "compilation"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", 2**32)
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # as `start` does
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder))
-        patch.setenv("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**32))
+        # It reads a file of each stored program each time that one is stored: with thousands of them, minutes.
+        patch.setattr("jax._src.lru_cache.LRUCache._evict_if_needed", lambda *_, **__: None)
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(own / "compilation_of_scripts"))
         yield folder
 
 
@@ -61,7 +63,7 @@ def compilations() -> Iterator[list[object]]:
 
 
 @pytest.fixture(scope="session")
-def mnist() -> ImageDataset:
+def mnist() -> Dataset:
     """Where scripts find it too; prepared on first use."""
     try:
         return load("mnist")

@@ -24,6 +24,7 @@ FLOORS = [
     {"parallel"},
     {"runs"},
     {"analysis"},
+    {"interop"},
 ]
 FLOORS += [{"cli"}, {"experiments"}]
 HEIGHT = {floor: height for height, floors in enumerate(FLOORS) for floor in floors}
@@ -34,9 +35,14 @@ ONLY = {
     "matplotlib": "rowlstm_jax/analysis/plots/",
     "orbax": "rowlstm_jax/runs/checkpoint.py",
     "rich": "rowlstm_jax/runs/console.py",
-    "tensorboardX": "rowlstm_jax/runs/journal.py",
+    "safetensors": "rowlstm_jax/interop/safetensors.py",
+    "mlflow": "rowlstm_jax/runs/trackers.py",
+    "onnx": "rowlstm_jax/interop/onnx.py",
+    "onnxruntime": "rowlstm_jax/interop/onnx.py",
+    "tensorboardX": "rowlstm_jax/runs/events.py",
     "tensorflow_datasets": "rowlstm_jax/data/builder.py",
     "tyro": "rowlstm_jax/cli.py",
+    "wandb": "rowlstm_jax/runs/trackers.py",
 }
 STDLIB_ONLY = {
     "errors": {"collections", "contextlib", "re", "sys", "types", "rowlstm_jax"},
@@ -170,7 +176,7 @@ def test_lower_floors_do_not_name_flags():
 
 
 def test_scan_over_time_is_written_once():
-    assert [path.name for path in sources(ROOT) if "nn.scan(" in path.read_text()] == ["classifier.py"]
+    assert [path.name for path in sources(ROOT) if "nn.scan(" in path.read_text()] == ["over_time.py"]
 
 
 @pytest.mark.parametrize("path", sources(ROOT), ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 import re
 import subprocess
@@ -112,10 +113,19 @@ def test_processes_may_find_each_other_or_be_named():
     RunConfig(distributed=True, coordinator="10.0.0.1:1234", num_processes=2, process_id=1)
 
 
-AGREED = {"steps", "log_every", "checkpoint_every", "devices", "resume", "reset_optimizer", "accept_changed_code"}
-AGREED |= {"strict_compile", "profile", "recurrence", "memory_health"}
+AGREED = {
+    "steps",
+    "log_every",
+    "checkpoint_every",
+    "devices",
+    "data_on",
+    "resume",
+    "reset_optimizer",
+    "accept_changed_code",
+}
+AGREED |= {"accept_changed_code", "strict_compile", "profile", "recurrence", "memory_health", "no_test", "track"}
 FREE = AGREED | {"data_dir", "local_files", "compilation_cache", "run_dir", "from_checkpoint"}
-FREE |= {"distributed", "coordinator", "num_processes", "process_id", "peer_timeout"}
+FREE |= {"distributed", "coordinator", "num_processes", "process_id", "peer_timeout", "progress"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +145,7 @@ def test_what_a_resumed_run_may_change():
     agreed = agreed_by_processes(Config(log_every=7))
     assert agreed.keys() == AGREED
     assert (agreed["steps"], agreed["log_every"]) == (999, 7)
+    assert json.loads(json.dumps(agreed)) == agreed  # it travels between processes
 
 
 @pytest.mark.parametrize("name", ["reset_optimizer", "accept_changed_code"])

@@ -9,6 +9,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import PIL.Image
 import pytest
 import tyro
 
@@ -46,8 +47,8 @@ def run(arguments: list[str], folder: Path) -> None:
 
 def test_the_readme_is_short_and_its_two_commands_are_those_that_the_check_runs():
     """They install and test, so they run in .ci/run and not here."""
-    assert README.count("\n") <= 160
-    first, second = blocks(ROOT / "README.md", "sh")
+    assert README.count("\n") <= 175
+    first, second, _ = blocks(ROOT / "README.md", "sh")
     assert first.endswith(".venv/bin/python -m experiments.mnist_rows --seed 0\n")
     assert second == ".venv/bin/python -m pytest -n 2\n"
     for marker, command in (("first-command", first), ("second-command", second)):
@@ -94,7 +95,7 @@ def test_the_code_of_a_page_runs(page, tmp_path):
 
 @pytest.mark.slow
 def test_a_cell_and_an_order_of_ones_own_are_compared_in_ten_lines_twice(tmp_path):
-    load, own = blocks(ROOT / "README.md", "python")
+    load, own, *_ = blocks(ROOT / "README.md", "python")
     assert sum(bool(line.strip()) for line in own.splitlines()) <= 10
     program = own.replace("num_seeds=5", "num_seeds=5, steps=5, hidden=8")
     assert program != own
@@ -105,6 +106,30 @@ def test_a_cell_and_an_order_of_ones_own_are_compared_in_ten_lines_twice(tmp_pat
     folders = [folder for folder in (tmp_path / "runs" / "mnist_rows").iterdir() if not folder.is_symlink()]
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
     assert [len(summary["test_accuracy"]["values"]) for summary in summaries] == 4 * [5]
+
+
+@pytest.mark.slow
+def test_what_follows_a_training_runs_as_it_stands(tmp_path, mnist):
+    *_, commands = blocks(ROOT / "README.md", "sh")
+    run(["-m", "experiments.mnist_rows", "--steps", "20", "--hidden", "8"], tmp_path)
+    PIL.Image.fromarray(mnist.test.inputs[100]).resize((99, 80)).save(tmp_path / "digit.png")
+    for line in commands.splitlines():
+        program, *arguments = shlex.split(line, comments=True)
+        assert program == "python"
+        run(arguments, tmp_path)
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert (tmp_path / "runs/mnist_rows/latest/model.onnx").exists()
+
+
+@pytest.mark.slow
+def test_own_data_and_an_own_loss_take_a_few_lines(tmp_path):
+    *_, data, loss = blocks(ROOT / "README.md", "python")
+    assert len([line for line in data.splitlines() if line.strip()]) == 5
+    for code, experiment, figure in ((data, "own_data", "test_accuracy"), (loss, "huber", "test_error")):
+        run(["-c", code], tmp_path)
+        summary = json.loads((tmp_path / "runs" / experiment / "latest" / "summary.json").read_text())
+        assert summary[figure] > 0
+    run(["-m", "experiments.own_data", "--data", "mine.npz", "--steps", "30"], tmp_path)
 
 
 def test_the_table_of_results_is_that_of_the_stored_summaries():

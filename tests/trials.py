@@ -19,7 +19,7 @@ def train(run: Run, data: Splits) -> Fitted:
 def journal(config: RunConfig) -> Journal:
     """What the run in --run-dir has written down."""
     assert config.run_dir is not None
-    return Journal(config.run_dir, config.seeds)
+    return Journal(config.run_dir)
 
 
 @contextlib.contextmanager

@@ -59,20 +59,23 @@ def main(config: Config) -> None:
             signal.signal(signum, signal.default_int_handler)
     draw = random.Random(config.seed)
     inputs = [draw_input(draw) for _ in range(config.inputs)]
+    outcomes, faults = [], 0
     with ThreadPoolExecutor(config.jobs) as pool:
-        outcomes = list(pool.map(lambda pair: try_input(pair[1], folder / f"{pair[0]}"), enumerate(inputs)))
+        for outcome in pool.map(lambda pair: try_input(pair[1], folder / f"{pair[0]}"), enumerate(inputs)):
+            outcomes.append(outcome)
+            if outcome[1]:
+                faults += 1
+                print(f"{outcome[1]}\n", flush=True)
+            if len(outcomes) % 100 == 0:
+                print(f"{len(outcomes)} inputs, {faults} faults", flush=True)
     rows = [
         {"name": name, "inputs": sum(name in of for of, _ in outcomes)}
         for name in sorted({n for of, _ in outcomes for n in of})
     ]
-    faults = [fault for _, fault in outcomes if fault]
     console.show_table(f"{config.inputs} inputs", ("ended", "inputs"), [(row["name"], row["inputs"]) for row in rows])
-    measurement.write([*rows, {"name": "faults", "inputs": len(faults)}])
+    measurement.write([*rows, {"name": "faults", "inputs": faults}])
     if faults:
-        listed = "\n\n".join(faults[:20])
-        raise UserError(
-            f"{len(faults)} of {config.inputs} inputs show a fault; their folders are kept in {folder}.\n{listed}"
-        )
+        raise UserError(f"{faults} of {config.inputs} inputs show a fault; their folders are kept in {folder}.")
     shutil.rmtree(folder)
     print("No fault was found.")
 
@@ -85,13 +88,9 @@ def try_input(given: Input, folder: Path) -> tuple[list[str], str]:
     fault = fault_of(given, status, output)
     runs = [path.parent for path in folder.rglob("config.json")]
     for run in runs:
-        bad = [
-            step
-            for step in (run / "checkpoints").glob("[0-9]*")
-            if step.name.isdigit() and not is_good_checkpoint(step)
-        ]
+        bad = [step for step in same_bits.saved_steps(run) if not is_good_checkpoint(run / "checkpoints" / str(step))]
         if bad:
-            fault = fault or f"checkpoint {bad[0].name} is no good"
+            fault = fault or f"checkpoint {bad[0]} is no good"
         if "state is saved" in output and not (run / "checkpoints").is_dir():
             fault = fault or "its state is not saved"
     if not fault and len(runs) == 1 and (status == 0 or status > 128 or status == -signal.SIGKILL):
@@ -166,7 +165,7 @@ def fault_of(given: Input, status: int, output: str) -> str:
         and "TERM" not in given.environment
     ):
         return f"control characters: {output[-500:]!r}"
-    if status in (1, 2) and not given.screen and not re.search(r"^error: |^╭", output, re.M):
+    if status in (1, 2) and not given.screen and not re.search(r"^(error: |╭)|For full helptext,", output, re.M):
         return f"status {status} without a sentence: {output[-500:]}"
     return ""
 

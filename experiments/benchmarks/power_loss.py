@@ -4,8 +4,9 @@
 
 A library that is loaded before the C library (power_loss.c, so a C compiler is needed) kills a run of
 `experiments.mnist_rows` at a random call that writes, syncs or renames a file, and cuts every file to the bytes that
-had been synced: what a computer without power forgets. Each time the run must go on from its newest checkpoint. At the
-end its bits must be those of a run that was never disturbed.
+had been synced: what a computer without power forgets. Each time the run must go on from its newest checkpoint, or from
+the one before it if the newest was not on the disk yet. At the end its bits must be those of a run that was never
+disturbed.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ from experiments.benchmarks import processes, same_bits
 from experiments.benchmarks.harness import BenchmarkConfig, Measurement, kept_after_a_fault
 from rowlstm_jax import cli
 from rowlstm_jax.errors import UserError
-from rowlstm_jax.runs import console
+from rowlstm_jax.runs import console, is_good_checkpoint
 
 SOURCE = Path(__file__).with_suffix(".c")
 BATCH_SIZE = 20
@@ -74,12 +75,21 @@ def lose(config: Config, folder: Path) -> list[dict[str, Any]]:
                 raise UserError(f"After a loss of power the run in {run} ended with status {status}: {output[-500:]}")
             if saved and (found := re.search(r"^Resumed from step (\d+)", output, re.M)) and int(found[1]) != saved:
                 raise UserError(f"The run in {run} had saved step {saved} and went on from step {found[1]}.")
-            saved = same_bits.last_step(run)
+            saved = last_step_on_disk(run)
             if status:
                 seen["later" if saved else "before a checkpoint"] += 1
         same_bits.require(run, undisturbed)
         shutil.rmtree(run)
     return [{"name": name, "losses": number} for name, number in seen.items()]
+
+
+def last_step_on_disk(run: Path) -> int:
+    """The step from which a run must go on: of its newest checkpoint, or of the one before it.
+
+    A checkpoint has its name before it is synced, at the latest by the next save, so a loss may take the newest one.
+    """
+    newest, before, *_ = [*same_bits.saved_steps(run), 0, 0]
+    return newest if not before or is_good_checkpoint(run / "checkpoints" / str(newest)) else before
 
 
 def compiled(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """Processes of their own, as a user starts them: `experiments.mnist_rows` above all."""
 
 import contextlib
+import socket
 import subprocess
 import sys
 import time
@@ -60,6 +61,13 @@ class Peak:
         """Look at the process."""
         with contextlib.suppress(psutil.Error):  # it has ended
             self.megabytes = max(self.megabytes, psutil.Process(pid).memory_info().rss / 1e6)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses yet."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
 
 
 def last_line(output: Path) -> str:

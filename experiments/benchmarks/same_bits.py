@@ -37,9 +37,14 @@ def contents(run: Path) -> dict[str, bytes]:
     return {"metrics.jsonl": (run / "metrics.jsonl").read_bytes(), **bits}
 
 
+def saved_steps(run: Path) -> list[int]:
+    """The steps that a run has saved, newest first."""
+    return sorted((int(path.name) for path in (run / "checkpoints").glob("*") if path.name.isdigit()), reverse=True)
+
+
 def last_step(run: Path) -> int:
     """The last step that a run has saved; 0 if it has saved none."""
-    return max((int(path.name) for path in (run / "checkpoints").glob("*") if path.name.isdigit()), default=0)
+    return max(saved_steps(run), default=0)
 
 
 def half_saved(run: Path) -> list[Path]:

@@ -17,8 +17,8 @@ from experiments.benchmarks.peers import compare
 from experiments.benchmarks.problem import Dtype, make_problem
 from rowlstm_jax import cli
 from rowlstm_jax.analysis import plots
-from rowlstm_jax.config import absolute
-from rowlstm_jax.runs import console
+from rowlstm_jax.config import absolute, make_folder
+from rowlstm_jax.runs import console, environment
 
 SYSTEMS = ("rowlstm_jax", "rowlstm_jax-scan", "torch")
 BASE = {"batch_size": 128, "time_steps": 28, "features": 28, "hidden": 128}
@@ -39,8 +39,8 @@ class Config(BenchmarkConfig):
     """Two small sizes an axis, one round: to see that it works."""
     dtype: Dtype = "float32"
     """Type of the matrix products; weights and optimiser stay float32."""
-    plot: Path = Path("scaling.png")
-    """PNG to draw."""
+    plot: Path | None = None
+    """PNG to draw; None takes `scaling.png` in `runs/scaling`."""
 
     BATCH_SIZE: ClassVar[int] = 32  # the smallest; the others are multiples of it
 
@@ -51,8 +51,21 @@ def main(config: Config) -> None:
     counts = [count for count in range(1, most + 1) if BASE["batch_size"] % count == 0]
     axes = {**(QUICK_AXES if config.quick else AXES), "devices": (1, counts[-1]) if config.quick else counts}
     rows = [row for axis, values in axes.items() for row in measure(axis, sorted(set(values)), config)]
-    plots.scaling(absolute(config.plot), rows)
-    measurement.write(rows)
+    measurement.write(rows)  # before the picture, which may fail
+    named = config.plot and absolute(config.plot)
+    picture = named or make_folder(Path("runs/scaling"), "name a PNG with --plot") / "scaling.png"
+    plots.scaling(picture, rows, about(rows, config))
+    print(f"Picture: {picture}")
+
+
+def about(rows: list[dict[str, Any]], config: Config) -> str:
+    """The line below the picture: what was timed, where, and what could not be timed."""
+    machine = environment.describe(("jax",))
+    sizes = ", ".join(f"{name} {value}" for name, value in BASE.items())
+    where = f"{machine['processor']}, {machine['cores']} cores, {machine['backend']}, JAX {machine['versions']['jax']}"
+    parts = ["benchmarks.scaling", "LSTM classifier", f"where not said: {sizes}", config.dtype, where]
+    missing = {row["name"]: row["note"] for row in rows if row["note"]}
+    return " · ".join([*parts, *(f"{name}: {note}" for name, note in missing.items())])
 
 
 def measure(axis: str, values: list[int], config: Config) -> list[dict[str, Any]]:

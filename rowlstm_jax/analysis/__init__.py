@@ -1,6 +1,7 @@
-"""What finished runs tell: results, statistics, comparisons, grids of runs, and `plots`.
+"""What runs tell: results, trained models, statistics, comparisons, grids of runs, and `plots`.
 
-`finish` opens the test set once and writes the results of a run. `open_run` reads them. `compare` tests whether two
+`finish` opens the test set once and writes the results of a run. `open_run` reads them, and makes a
+`TrainedModel`. `compare` tests whether two
 runs differ. This floor uses `runs` and the floors below it. Each name is loaded when it is first used, because a run
 needs only `finish`, and `plots` loads matplotlib.
 """
@@ -9,38 +10,52 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rowlstm_jax.analysis import plots
+    from rowlstm_jax.analysis import plots, verify
     from rowlstm_jax.analysis.comparison import Comparison, compare
+    from rowlstm_jax.analysis.figures import percent_over_seeds, values_over_seeds
     from rowlstm_jax.analysis.grid import show_grid, train_grid
+    from rowlstm_jax.analysis.listing import Found, list_runs, show_runs
+    from rowlstm_jax.analysis.page import report_page
     from rowlstm_jax.analysis.report import finish
-    from rowlstm_jax.analysis.results import Result, open_run, percent_over_seeds, values_over_seeds
+    from rowlstm_jax.analysis.results import Result, open_run
+    from rowlstm_jax.analysis.trained import TrainedModel
 
 _FILES = {
     "comparison": ("Comparison", "compare"),
     "grid": ("show_grid", "train_grid"),
+    "listing": ("Found", "list_runs", "show_runs"),
+    "page": ("report_page",),
     "report": ("finish",),
-    "results": ("Result", "open_run", "percent_over_seeds", "values_over_seeds"),
+    "figures": ("percent_over_seeds", "values_over_seeds"),
+    "results": ("Result", "open_run"),
+    "trained": ("TrainedModel",),
 }
 _HOMES = {name: file for file, names in _FILES.items() for name in names}
 
 __all__ = [
     "Comparison",
+    "Found",
     "Result",
+    "TrainedModel",
     "compare",
     "finish",
+    "list_runs",
     "open_run",
     "percent_over_seeds",
     "plots",
+    "report_page",
     "show_grid",
+    "show_runs",
     "train_grid",
     "values_over_seeds",
+    "verify",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Load a name when it is first used."""
-    if name == "plots":
-        return importlib.import_module("rowlstm_jax.analysis.plots")
+    if name in ("plots", "verify"):
+        return importlib.import_module(f"rowlstm_jax.analysis.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"rowlstm_jax.analysis.{_HOMES[name]}"), name)

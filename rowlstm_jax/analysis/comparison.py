@@ -12,6 +12,7 @@ from rowlstm_jax.analysis.statistics import (
     OverExamples,
     OverSeeds,
     compare_examples,
+    compare_losses,
     compare_seeds,
     mcnemar,
     student_interval,
@@ -46,8 +47,11 @@ class Comparison:
                 f"Their protocols differ, as asked, in {_name_fields(self.first, self.second, self.differing)}."
             )
         header = ("run", "seeds", "parameters", "steps", "mean", "std", "95 % interval")
-        console.show_table("Test accuracy over seeds, %", header, [_row(*run) for run in runs.items()])
-        _show_tests(self.over_seeds, self.over_examples)
+        title = f"Test {self.first.measure} over seeds{', %' * self._in_percent}"
+        console.show_table(title, header, [_row(*run, self._unit) for run in runs.items()])
+        _show_tests(self.over_seeds, self.over_examples, self._unit)
+        if not self.pairs:
+            return
         rows = [
             (f"A {a}, B {b}", pair.both, pair.only_first, pair.only_second, pair.neither, format_p(pair.p))
             for a, b, pair in zip(self.first.seeds, self.second.seeds, self.pairs, strict=False)
@@ -58,20 +62,36 @@ class Comparison:
             "Each p-value is about its two networks only. Pairs follow the order of the seeds: do not combine them."
         )
 
+    @property
+    def _in_percent(self) -> bool:
+        return self.first.measure == "accuracy"
+
+    @property
+    def _unit(self) -> float:
+        """By what figures are multiplied for print."""
+        return 100.0 if self._in_percent else 1.0
+
     def draw(self, path: Path) -> None:
-        """Draw the accuracies over seeds, and the examples on which the networks of a pair disagree, as a PNG."""
+        """Draw the test results over seeds, and the examples on which the networks of a pair disagree, as a PNG.
+
+        Of targets that are no classes, it draws the losses of the examples instead.
+        """
         from rowlstm_jax.analysis import plots  # here, because a user's mistake is told before matplotlib is loaded
 
         runs, examples = (self.first, self.second), self.over_examples
-        over_seeds = f"B minus A: {_in_words(*self.over_seeds[:2])}" if self.over_seeds else "One seed: no test"
+        unit = self._unit
+        about = [plots.about_run(run.directory) or run.experiment for run in runs]
+        over_seeds = f"B minus A: {_in_words(*self.over_seeds[:2], unit)}" if self.over_seeds else "One seed: no test"
         plots.comparison(
             path,
-            names=[f"{name}: {run.experiment}, {run.directory.name}" for name, run in zip("AB", runs, strict=True)],
-            accuracies=[run.accuracies for run in runs],
-            intervals=[student_interval(run.accuracies) for run in runs],
+            names=[f"{name}: {run.directory.name} · {line}" for name, run, line in zip("AB", runs, about, strict=True)],
+            values=[run.results for run in runs],
+            intervals=[student_interval(run.results) for run in runs],
+            measure=self.first.measure,
             discordant=np.array([(pair.only_first, pair.only_second) for pair in self.pairs]),
+            losses=[run.judged.mean(axis=0) for run in runs],
             pairs=[f"seeds {a}, {b}" for a, b in zip(runs[0].seeds, runs[1].seeds, strict=False)],
-            captions=(f"Over seeds. {over_seeds}", f"Over examples. B minus A: {_in_words(*examples[:2])}"),
+            captions=(f"Over seeds. {over_seeds}", f"Over examples. B minus A: {_in_words(*examples[:2], unit)}"),
         )
 
 
@@ -89,8 +109,10 @@ def compare(first: Result | Path | str, second: Result | Path | str, differ_in: 
     first, second = (run if isinstance(run, Result) else open_run(run) for run in (first, second))
     differing = _require_comparable(first, second, differ_in)
     pairs = [mcnemar(a, b) for a, b in zip(first.correct, second.correct, strict=False)]
-    over_seeds = compare_seeds(first.accuracies, second.accuracies)
-    return Comparison(first, second, differing, over_seeds, compare_examples(first.correct, second.correct), pairs)
+    over_seeds, test = compare_seeds(first.results, second.results), compare_examples
+    if first.measure == "loss":
+        test = compare_losses
+    return Comparison(first, second, differing, over_seeds, test(first.judged, second.judged), pairs)
 
 
 def _require_comparable(first: Result, second: Result, differ_in: Sequence[str]) -> list[str]:
@@ -98,6 +120,7 @@ def _require_comparable(first: Result, second: Result, differ_in: Sequence[str])
     if first.directory == second.directory:
         raise UserError(f"Both runs are {first.directory}; name two different runs.")
     for result in (first, second):
+        result.require_tested()
         if protocol_digest(result.protocol["fields"]) != result.protocol["sha256"]:
             raise UserError(
                 f"The protocol in {result.directory / 'summary.json'} does not have the digest that is written there, "
@@ -114,6 +137,8 @@ def _require_comparable(first: Result, second: Result, differ_in: Sequence[str])
             f"The runs follow different protocols, in {_name_fields(first, second, refused)}; compare runs of one "
             "protocol, or name what may differ with --differ-in."
         )
+    if first.measure != second.measure:
+        raise UserError("One run has classes and the other has not; compare runs of one kind.")
     if first.data["sha256"] != second.data["sha256"] or not np.array_equal(first.labels, second.labels):
         names = [f"{result.data['name']} {result.data['version']}" for result in (first, second)]
         raise UserError(f"The runs' data differ ({' and '.join(names)}); compare runs on the same test examples.")
@@ -125,29 +150,29 @@ def _name_fields(first: Result, second: Result, names: Sequence[str]) -> str:
     return ", ".join(f"{name} ({a.get(name, 'absent')} and {b.get(name, 'absent')})" for name in names)
 
 
-def _row(name: str, run: Result) -> tuple[object, ...]:
-    interval, std, shown = student_interval(run.accuracies), "", ""
+def _row(name: str, run: Result, unit: float) -> tuple[object, ...]:
+    interval, std, shown, values = student_interval(run.results), "", "", unit * np.array(run.results)
+    digits = 3 if unit > 1 else 5
     if interval:
-        std, shown = (
-            f"{100 * np.std(run.accuracies, ddof=1):.3f}",
-            f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}",
-        )
-    return name, len(run.seeds), run.num_params, run.steps, f"{100 * np.mean(run.accuracies):.3f}", std, shown
+        low, high = (f"{unit * end:.{digits - 1}f}" for end in interval)
+        std, shown = f"{np.std(values, ddof=1):.{digits}f}", f"{low} to {high}"
+    return name, len(run.seeds), run.num_params, run.steps, f"{np.mean(values):.{digits}f}", std, shown
 
 
-def _show_tests(seeds: OverSeeds | None, examples: OverExamples) -> None:
+def _show_tests(seeds: OverSeeds | None, examples: OverExamples, unit: float) -> None:
     rows, notes = [], ["Over seeds: no test; it needs two seeds or more of both runs (--num-seeds)."]
     if seeds:
         rows = [
-            ("seeds: Welch's t", *_points(seeds.difference, seeds.interval), format_p(seeds.welch_p)),
+            ("seeds: Welch's t", *_points(seeds.difference, seeds.interval, unit), format_p(seeds.welch_p)),
             (f"seeds: {'exact ' * seeds.exact}permutation", "", "", format_p(seeds.permutation_p)),
         ]
         notes = [
             "Over seeds: what new seeds would give, with the same training and test examples. With so few seeds the "
             f"smallest p-value of the permutation test is {format_p(seeds.smallest_p)}."
         ]
-    rows.append(("examples: sign flips", *_points(examples.difference, examples.interval), format_p(examples.p)))
-    console.show_table("B minus A, percentage points", ("test", "difference", "95 % interval", "p"), rows)
+    rows.append(("examples: sign flips", *_points(examples.difference, examples.interval, unit), format_p(examples.p)))
+    title = "B minus A, percentage points" if unit > 1 else "B minus A, loss"
+    console.show_table(title, ("test", "difference", "95 % interval", "p"), rows)
     notes.append(
         "Over examples: what new test examples would give, with these trained weights. Two seeds of one model often "
         "differ here too, so this test alone does not show that one model is better."
@@ -155,12 +180,16 @@ def _show_tests(seeds: OverSeeds | None, examples: OverExamples) -> None:
     console.say("\n".join([*notes, "No test says what another training set would give."]))
 
 
-def _points(difference: float, interval: tuple[float, float]) -> tuple[str, str]:
-    return f"{100 * difference:+.3f}", f"{100 * interval[0]:+.2f} to {100 * interval[1]:+.2f}"
+def _points(difference: float, interval: tuple[float, float], unit: float) -> tuple[str, str]:
+    digits = 2 if unit > 1 else 4
+    low, high = (f"{unit * end:+.{digits}f}" for end in interval)
+    # Over seeds and over examples it is one difference, whose last bits differ: without `round`, so may its digits.
+    return f"{round(unit * difference, 9):+.{digits + 1}f}", f"{low} to {high}"
 
 
-def _in_words(difference: float, interval: tuple[float, float]) -> str:
-    return f"{100 * difference:+.2f} ({_points(difference, interval)[1]}) points"
+def _in_words(difference: float, interval: tuple[float, float], unit: float) -> str:
+    found, between = _points(difference, interval, unit)
+    return f"{found} ({between}){' points' * (unit > 1)}"
 
 
 def format_p(p: float | None) -> str:

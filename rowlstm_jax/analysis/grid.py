@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rowlstm_jax.analysis.figures import percent_over_seeds, values_over_seeds
 from rowlstm_jax.analysis.report import finish
-from rowlstm_jax.analysis.results import percent_over_seeds, values_over_seeds
 from rowlstm_jax.config import RunConfig
-from rowlstm_jax.data import IMAGE_SHAPE
 from rowlstm_jax.errors import InterruptedRun, NonFiniteError, UserError
 from rowlstm_jax.models import forward_flops
 from rowlstm_jax.runs import (
@@ -23,7 +22,6 @@ from rowlstm_jax.runs import (
     write_json,
     writing,
 )
-from rowlstm_jax.tasks import order_index
 
 
 def train_grid(
@@ -50,6 +48,8 @@ def train_grid(
       UserError: there is no grid to resume, or a run can't be started.
       InterruptedRun: a signal stopped it; the message says how to continue.
     """
+    if config.no_test:
+        raise UserError("The table of a grid holds test accuracies; leave --no-test out.")
     folder = choose_directory(experiment, config)
     if config.resume and not folder.is_dir():
         raise UserError(f"There is no grid to resume in {folder}; name one with --run-dir, or leave --resume out.")
@@ -81,7 +81,7 @@ def _result(run: Run, cell: str) -> dict[str, Any]:
         console.say(f"{cell}: {failure}")
         row = {"accuracies": [], "num_params": None, "timing": {"ms_per_step": None}}
     model: Any = run.recipe.model  # its FLOPs are counted last: for sizes that no machine has, XLA ends the process
-    flops = forward_flops(model.cell, model.num_classes, *order_index(run.protocol.order, *IMAGE_SHAPE).shape)
+    flops = forward_flops(model.cell, model.num_classes, *run.protocol.sequence_shape)
     return row | {"flops": flops}
 
 

@@ -1,11 +1,13 @@
-"""The model of a finished run, built again from its description in config.json and the cells of `cells.CELLS`."""
+"""The model of a run, built again from its description in config.json."""
 
 import dataclasses
+import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,19 +19,23 @@ MODEL = "recipe.model"  # the name of the model in the description of a run
 DTYPES = {name: getattr(jnp, name) for name in ("bfloat16", "float16", "float32", "float64")}
 NUMPY_NUMBER = re.compile(r"(float16|float32|u?int(?:8|16|32|64))\((.+)\)")
 MOST_LAYERS = 1000
+SEQUENCES = {"tuple": tuple, "list": list}
+FLAX = {name: kind for name, kind in vars(nn).items() if isinstance(kind, type) and issubclass(kind, nn.Module)}
 
 
-def rebuild_model(description: Mapping[str, Any]) -> SequenceClassifier:
-    """Build the `SequenceClassifier` that a run's identity describes.
+def rebuild_model(description: Mapping[str, Any], classes: Iterable[type] = ()) -> nn.Module:
+    """Build the model that a run's identity describes: a `SequenceClassifier`, or one of the given classes or Flax.
 
-    The cell is made by the function in `CELLS` that makes a cell of the same class. Fields of cell and model that are
-    numbers, truth values, texts, dtypes or None get the values of the description. All other fields keep their
-    defaults. Then the new model is described, and both descriptions must be equal. Only initialisers (but not that of
-    the carry) and ways to compute may differ.
+    The cell is of the given classes or Flax, or made by the function in `CELLS` that makes a cell of the same class.
+    Fields that are numbers, truth values, texts, dtypes or None get the values of the description; in the given classes
+    and those of Flax also tuples, functions of Flax or JAX, and modules. All other fields keep their defaults. Then the
+    new model is described, and both descriptions must be equal. Only initialisers (but not that of the carry) and ways
+    to compute may differ.
 
     Args:
       description: the text of each part of the model by name, as `describe` writes it. It comes from a file, so no
         value in it is trusted, and no code that it names is loaded.
+      classes: a user's own Flax modules, found by their qualified names.
 
     Raises:
       ValueError: the model can't be rebuilt; the message is a phrase that says why.
@@ -37,7 +43,10 @@ def rebuild_model(description: Mapping[str, Any]) -> SequenceClassifier:
     texts = {name: text for name, text in description.items() if f"{name}.".startswith(f"{MODEL}.")}
     if bad := [name for name, text in texts.items() if not isinstance(text, str)]:
         raise ValueError(f"{bad[0]} is not a text")
-    if (kind := texts.get(MODEL)) != "SequenceClassifier":
+    known = FLAX | {kind.__qualname__: kind for kind in classes}
+    if (kind := texts.get(MODEL)) in known:
+        return _require_same(texts, _construct(known[kind], MODEL, texts, known))
+    if kind != "SequenceClassifier":
         raise ValueError(f"it is a {kind}, not a SequenceClassifier" if kind else "it is not described")
     kind, features = texts.get(f"{MODEL}.cell"), _parse(texts.get(f"{MODEL}.cell.features", "1"), "cell.features", 1)
     if features is None or features < 1:
@@ -54,10 +63,47 @@ def rebuild_model(description: Mapping[str, Any]) -> SequenceClassifier:
             if not found:
                 return model
             different = found if different is None else min(different, found, key=len)
+    if kind in known:
+        cell = _construct(known[kind], f"{MODEL}.cell", texts, known)
+        return _require_same(texts, _with_fields(SequenceClassifier(cell, num_classes=1), MODEL, texts))
     if different is None:
         raise ValueError(f"its cell {kind} is not in cells.CELLS, where it can be registered")
-    shown = ", ".join(name.removeprefix(f"{MODEL}.") for name in different[:3])
-    raise ValueError(f"what is built with the {kind} of cells.CELLS differs in {shown}")
+    raise ValueError(f"what is built with the {kind} of cells.CELLS differs in {_shown(different)}")
+
+
+def _require_same(texts: Mapping[str, str], model: Any) -> nn.Module:
+    """The model, if it is described as the saved one."""
+    if different := _differences(texts, describe(model, MODEL)):
+        raise ValueError(f"what is built with {texts[MODEL]} differs in {_shown(different)}")
+    return model
+
+
+def _shown(different: list[str]) -> str:
+    return ", ".join(name.removeprefix(f"{MODEL}.") for name in different[:3])
+
+
+def _construct(kind: type, name: str, texts: Mapping[str, str], known: Mapping[str, type]) -> Any:
+    """An object of a class with the fields of a description; `name` is that of the object."""
+    values = {}
+    for field in dataclasses.fields(kind):
+        part, needed = f"{name}.{field.name}", field.default is field.default_factory is dataclasses.MISSING
+        if part not in texts or not field.init:
+            continue
+        if needed or texts[part] in known or texts[part] in SEQUENCES:
+            values[field.name] = _value(part, texts, known, "Callable" in str(field.type))
+    return _with_fields(kind(**values), name, texts)
+
+
+def _value(part: str, texts: Mapping[str, str], known: Mapping[str, type], is_function: bool = False) -> Any:
+    text = texts[part]
+    if text in known:
+        return _construct(known[text], part, texts, known)
+    if text in SEQUENCES:
+        inner = iter(f"{part}.{n}" for n in range(MOST_LAYERS))
+        return SEQUENCES[text](_value(of, texts, known) for of in itertools.takewhile(texts.__contains__, inner))
+    if is_function and (function := getattr(nn, text, getattr(jnp, text, None))):
+        return function
+    return _parse(text, part.removeprefix(f"{MODEL}."), _read_number(text))
 
 
 def _with_fields(module: Any, name: str, texts: Mapping[str, str]) -> Any:

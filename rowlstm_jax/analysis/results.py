@@ -1,207 +1,249 @@
-"""What a finished run left in its folder: test results, its model and its weights."""
+"""What a run left in its folder, finished or not: results, records, model and weights."""
 
 import dataclasses
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
-from rowlstm_jax.analysis.rebuild import rebuild_model
+from rowlstm_jax.analysis.opened import index_of, module_of, trained, weights_of
+from rowlstm_jax.analysis.tested import TestArrays, read_test, require_agreement
+from rowlstm_jax.analysis.trained import TrainedModel
 from rowlstm_jax.config import absolute
-from rowlstm_jax.data import IMAGE_SHAPE
 from rowlstm_jax.errors import UserError
-from rowlstm_jax.models import SequenceClassifier
-from rowlstm_jax.runs import read_arrays, read_json, require_inside
-from rowlstm_jax.tasks import order_index
+from rowlstm_jax.runs import read_json, read_lines, read_stored, require_inside, selected_weights
+from rowlstm_jax.tasks import protocol_digest
 
-LARGEST_PREDICTIONS = 10**9  # bytes of a test.npz, unpacked; MNIST has 10,000 for each seed
 LONGEST_NAME = 500  # characters
 AGAIN = "run the experiment again"
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The test results of a finished run."""
+    """A run as its folder says. If it was not tested, `labels` and `correct` are of no examples."""
 
     directory: Path  # links resolved
     experiment: str
     seeds: list[int]  # [S]
     num_params: int  # of the network of one seed
-    steps: int
+    steps: int  # that are saved
     openings: int  # how often the test set was opened
     protocol: dict[str, Any]  # name, sha256 and fields
     data: dict[str, Any]  # name, version and sha256
-    labels: np.ndarray  # int [N], of the test examples
-    correct: np.ndarray  # bool [S, N], whether the network of each seed classifies each example correctly
+    labels: np.ndarray  # int [N], of the test examples; targets, float [N, ...], if these are no classes
+    correct: np.ndarray  # bool [S, N], whether the network of each seed classifies each example correctly, if classes
+    losses: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))  # [S, N], of each test example
+    sequence_shape: tuple[int, int] | None = None  # T and F of what the model reads; earlier versions did not say it
+    reading: dict[str, Any] = dataclasses.field(default_factory=dict)  # how an input is read, besides the protocol
+    state: Literal["finished", "stopped", "running"] = "finished"
+    where: str = ""  # the process that is training it, such as "process 12 on cluster3"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its flags, from config.json. Raises a UserError if that is missing or damaged."""
+        return read_stored(self.directory).config
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl. Raises a UserError if one is damaged."""
+        return read_lines(self.directory / "metrics.jsonl", AGAIN)
+
+    @property
+    def checkpoints(self) -> list[int]:
+        """The steps that have a checkpoint, newest first."""
+        return read_stored(self.directory).checkpoints
+
+    @property
+    def tested(self) -> bool:
+        """Whether its test set was opened for these weights."""
+        return bool(self.labels.size)
+
+    @property
+    def measure(self) -> str:
+        """What its test examples are judged by: "accuracy" if the targets are classes, else "loss"."""
+        return "accuracy" if self.correct.size else "loss"
+
+    @property
+    def judged(self) -> np.ndarray:
+        """How the networks do on each test example, [S, N]: whether the class is right, or the loss; see `measure`."""
+        self.require_tested()
+        return self.correct if self.correct.size else self.losses
+
+    def require_tested(self) -> None:
+        """Raise a UserError if the run was not tested."""
+        if self.state != "finished":
+            do = f"{self.where} is training it; wait for its end" if self.where else "finish it with --resume"
+            raise UserError(f"{self.directory} is no finished run: {do}.")
+        if not self.tested:
+            raise UserError(
+                f"The weights of {self.directory} were not tested (--no-test). To open the test set for them, once: "
+                f"python -m experiments.test {self.directory}, or its script again with --resume and without --no-test."
+            )
 
     @property
     def accuracies(self) -> list[float]:
-        """Test accuracy of each seed, [S]."""
+        """Test accuracy of each seed, [S]. Raises a UserError if the run was not tested, or has no classes."""
+        self.require_tested()
+        if not self.correct.size:
+            raise UserError(f"The targets of {self.directory} are no classes, so it has no accuracy; see `losses`.")
         return self.correct.mean(axis=1).tolist()
 
-    def model(self) -> SequenceClassifier:
-        """The model that config.json describes; see `rebuild_model`. A cell of your own must be in `cells.CELLS`.
+    @property
+    def results(self) -> list[float]:
+        """Test accuracy of each seed, or the mean test loss if the targets are no classes, [S]; see `measure`."""
+        return self.judged.mean(axis=1).tolist()
+
+    def module(self, classes: Iterable[type] = (), *, trust_code: bool = False) -> nn.Module:
+        """The Flax module that config.json describes; see `rebuild_model`.
+
+        A cell of your own is found in `cells.CELLS`; any module of your own is one of `classes`, or with `trust_code`
+        is imported from where the run says that it was: that runs the code there.
 
         Raises:
           UserError: it can't be rebuilt.
         """
-        path, inputs = self.directory / "config.json", self._inputs()
-        identity = read_json(path, AGAIN).get("identity")
-        if not isinstance(identity, dict):
-            raise UserError(f"{path} does not say what the run's model is; {AGAIN}.")
-        try:
-            model = rebuild_model(identity)
-            jax.eval_shape(model.init, jax.random.key(0), inputs)  # the model checks its own fields
-        except Exception as error:  # a changed file can lead to any
-            reason = str(error).rstrip(".") or type(error).__name__
-            raise UserError(
-                f"The model of {self.directory} can't be rebuilt from config.json: {reason}. Build it in Python, and "
-                "call params(model)."
-            ) from error
-        return model
+        return module_of(self.directory, self._inputs(), classes, trust_code=trust_code)
 
-    def params(self, model: nn.Module | None = None) -> dict[str, Any]:
-        """The selected weights as the parameters of a model, by default of `model()`; every array is [S, ...].
+    def params(self, module: nn.Module | TrainedModel | None = None) -> dict[str, Any]:
+        """The selected weights of a module, by default of `module()`; every array is [S, ...].
+
+        They are the parameters; or all variables, if the module has others too, such as "batch_stats". Those of a run
+        that has not finished are what it would test if it ended now.
 
         Raises:
-          UserError: their file is missing or damaged, they are those of another model, or `model()` raises.
+          UserError: their file is missing or damaged, they are those of another model, or `module()` raises.
         """
-        model, path = self.model() if model is None else model, self.directory / "weights.npz"
-        arrays = read_arrays(path, AGAIN)
-        variables = jax.eval_shape(model.init, jax.random.key(0), self._inputs())  # shapes: nothing is computed
-        leaves: dict[str, Any] = flatten_dict(variables["params"], sep="/")
-        for name in arrays.keys() & leaves.keys():
-            if arrays[name].dtype.kind == "V" and arrays[name].itemsize == leaves[name].dtype.itemsize:
-                arrays[name] = arrays[name].view(leaves[name].dtype)  # NumPy stores bfloat16 as bytes
-        needed: dict[str, Any] = {name: (len(self.seeds), *leaf.shape) for name, leaf in leaves.items()}
-        found = {name: a.shape if jnp.issubdtype(a.dtype, jnp.floating) else a.dtype for name, a in arrays.items()}
-        if wrong := [name for name in {**needed, **found} if needed.get(name) != found.get(name)]:
-            there, here = (shapes.get(wrong[0], "missing") for shapes in (found, needed))
-            raise UserError(
-                f"{path} does not hold the weights of this model: {wrong[0]} is {there} there and {here} in the model. "
-                f"Give params the model that was trained, or {AGAIN}."
-            )
-        return unflatten_dict(arrays, sep="/")
+        module = self.module() if module is None else module
+        if isinstance(module, TrainedModel):
+            module = module.module
+        arrays = None if self.state == "finished" else selected_weights(self.directory)[1]
+        return weights_of(self.directory, module, self._inputs(), len(self.seeds), arrays)
+
+    def model(
+        self, module: nn.Module | None = None, *, classes: Iterable[type] = (), trust_code: bool = False
+    ) -> TrainedModel:
+        """The trained networks, which take pictures or sequences as the data set has them.
+
+        Args:
+          module: the Flax module that was trained, by default `module(classes, trust_code=trust_code)`.
+          classes: see `module`.
+          trust_code: see `module`.
+
+        Raises:
+          UserError: model, weights or preprocessing can't be rebuilt.
+        """
+        module = self.module(classes, trust_code=trust_code) if module is None else module
+        return trained(self.directory, self.protocol, self.reading, module, self.params(module), self.seeds)
 
     def _inputs(self) -> jax.Array:
         """Sequences [1, T, F] as the run reads them, zeros."""
-        order: Any = self.protocol["fields"].get("order")
-        try:
-            return jnp.zeros((1, *order_index(order, *IMAGE_SHAPE).shape))
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{self.directory} reads in the order {order!r}; add it to ORDERS first.") from error
+        if self.sequence_shape:
+            return jnp.zeros((1, *self.sequence_shape))
+        return jnp.zeros((1, *index_of(self.protocol["fields"].get("order"), (28, 28), self.directory).shape))
 
 
 def open_run(path: Path | str) -> Result:
-    """Read the results of a finished run.
+    """Read what a run has left so far, whether it has finished, has stopped or is going on.
 
     Args:
       path: its folder, a link to it such as runs/<experiment>/latest, or its summary.json.
 
     Raises:
-      UserError: there is no finished run, or its files are damaged or do not belong together.
+      UserError: there is no run, or its files are damaged or do not belong together.
     """
     path = Path(path)
     directory = absolute(path.parent if path.name == "summary.json" else path)
     if not directory.is_dir():
         raise UserError(f"There is no run folder {path}; name one, such as runs/mnist_rows/latest.")
-    if not os.path.lexists(directory / "summary.json"):
-        raise UserError(f"{directory} is no finished run: it has no summary.json; finish it with --resume.")
+    finished = os.path.lexists(directory / "summary.json")
+    if not finished and not any(os.path.lexists(directory / name) for name in ("config.json", "checkpoints")):
+        raise UserError(
+            f"{directory} is no run: it has neither summary.json nor config.json; name the folder of a run."
+        )
     require_inside(directory)
+    return _finished(directory) if finished else _unfinished(directory)
+
+
+def _finished(directory: Path) -> Result:
     summary = read_json(directory / "summary.json", AGAIN)
-    predictions, labels = _read_predictions(directory)
-
-    def get(name: str, kind: type, values: dict[str, Any] = summary) -> Any:
-        if not isinstance(values.get(name), kind):
-            raise UserError(f"{directory / 'summary.json'} has no {name} of type {kind.__name__}; {AGAIN}.")
-        if kind is str and len(values[name]) > LONGEST_NAME:
-            raise UserError(f"{directory / 'summary.json'} has a {name} of {len(values[name]):,} characters; {AGAIN}.")
-        return values[name]
-
+    untested = "test_loss" in summary and summary["test_loss"] is None
+    arrays = TestArrays(np.zeros(0, int)) if untested else read_test(directory)
+    get = functools.partial(_get, directory / "summary.json")
     result = Result(
         directory,
-        experiment=get("experiment", str),
-        seeds=get("seeds", list),
-        num_params=get("num_params", int),
-        steps=get("steps", int),
-        openings=len(get("test_openings", list)),
-        protocol=get("protocol", dict),
-        data=get("data", dict),
-        labels=labels,
-        correct=predictions == labels[None],
+        experiment=get(summary, "experiment", str),
+        seeds=get(summary, "seeds", list),
+        num_params=get(summary, "num_params", int),
+        steps=get(summary, "steps", int),
+        openings=len(get(summary, "test_openings", list)),
+        protocol=get(summary, "protocol", dict),
+        data=get(summary, "data", dict),
+        sequence_shape=_sequence_shape(directory, summary),
+        reading=get({"reading": {}, **summary}, "reading", dict),
+        labels=arrays.targets,
+        correct=arrays.predictions == arrays.targets[None] if arrays.predictions.size else np.zeros((0, 0), bool),
+        losses=arrays.losses,
     )
     for values, names in ((result.protocol, ("name", "sha256")), (result.data, ("name", "version", "sha256"))):
         for name in names:
-            get(name, str, values)
-    get("fields", dict, result.protocol)
-    _require_agreement(result, summary)
+            get(values, name, str)
+    get(result.protocol, "fields", dict)
+    if result.tested:
+        recorded = summary.get(f"test_{result.measure}")
+        require_agreement(directory, result.measure, result.judged, len(result.seeds), recorded)
     return result
 
 
-def percent_over_seeds(values: Sequence[float]) -> str:
-    """The mean of shares, [S], in percent, with the standard deviation (with S - 1) if there are several.
-
-    Example:
-      >>> percent_over_seeds([0.5]), percent_over_seeds([0.5, 0.75])
-      ('50.00', '62.50 ± 17.68')
-    """
-    spread = f" ± {100 * np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-    return f"{100 * np.mean(values):.2f}{spread}"
-
-
-def values_over_seeds(value: Any) -> list[float]:
-    """The values over seeds, [S], of a figure in summary.json: a number for one seed, {"values": [...]} for several.
-
-    Example:
-      >>> values_over_seeds(0.5), values_over_seeds({"values": [0.5, 0.75], "mean": 0.625})
-      ([0.5], [0.5, 0.75])
-
-    Raises:
-      ValueError: it is neither.
-    """
-    values = value.get("values") if isinstance(value, dict) else [value]
-    if not (values and isinstance(values, list) and all(type(v) in (int, float) and abs(v) < 1e300 for v in values)):
-        raise ValueError(f"{value!r} is neither a number nor values over seeds")
-    return [float(value) for value in values]
+def _unfinished(directory: Path) -> Result:
+    stored = read_stored(directory)
+    identity, get = stored.identity, functools.partial(_get, directory / "config.json")
+    fields = {name.partition(".")[2]: of for name, of in identity.items() if name.startswith("protocol.")}
+    name = identity.get("protocol") or fields.get("dataset")
+    first, count = get(identity, "seed", int), get(identity, "num_seeds", int)
+    data, reading = stored.about.get("data"), stored.about.get("reading") or {}
+    return Result(
+        directory,
+        experiment=get(identity, "experiment", str),
+        seeds=[*range(first, first + count)],
+        num_params=stored.num_params,
+        steps=max([0, *stored.checkpoints[:1]]),
+        openings=len(read_lines(directory / "test_openings.jsonl", AGAIN)),
+        protocol={"name": str(name), "sha256": protocol_digest(fields), "fields": fields},
+        data=data or {"name": str(fields.get("dataset")), "version": "", "sha256": str(fields.get("dataset_sha256"))},
+        labels=np.zeros(0, int),
+        correct=np.zeros((0, 0), bool),
+        sequence_shape=_shape_of(directory, fields, tuple(stored.about.get("image_shape") or ())),
+        reading=reading,
+        state="running" if stored.running else "stopped",
+        where=stored.running,
+    )
 
 
-def _read_predictions(directory: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions [S, N] and labels [N]."""
-    path = directory / "test.npz"
-    lacking = f"{directory} has no test.npz; {AGAIN} with this version."
-    arrays = read_arrays(path, AGAIN, lacking, LARGEST_PREDICTIONS)
-    if not {"predictions", "labels"} <= arrays.keys():
-        raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}, not predictions and labels; {AGAIN}.")
-    predictions, labels = arrays["predictions"], arrays["labels"]
-    shapes = predictions.ndim == 2 and predictions.shape[1:] == labels.shape and predictions.size and labels.size > 1
-    if not shapes or {predictions.dtype.kind, labels.dtype.kind} - set("iu"):
-        raise UserError(
-            f"{path} has predictions {predictions.dtype} {predictions.shape} and labels {labels.dtype} {labels.shape}; "
-            f"they must be whole numbers [S, N] and [N]: {AGAIN}."
-        )
-    return predictions, labels
+def _shape_of(directory: Path, fields: dict[str, Any], image_shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """T and F of what the model of an unfinished run reads."""
+    if not image_shape:
+        return None
+    steps, features = index_of(fields.get("order"), image_shape, directory).shape
+    return fields.get("noise_to") or steps, features
 
 
-def _require_agreement(result: Result, summary: dict[str, Any]) -> None:
-    """Check that summary.json and test.npz are of one run."""
-    if len(result.seeds) != len(result.correct):
-        raise UserError(
-            f"{result.directory} has {len(result.seeds)} seeds in summary.json and {len(result.correct)} in test.npz; "
-            f"{AGAIN}."
-        )
-    recorded = summary.get("test_accuracy")
-    try:
-        values = np.array(values_over_seeds(recorded))
-    except ValueError:
-        values = np.array([])
-    if len(values) != len(result.seeds) or not np.allclose(values, result.accuracies, rtol=0, atol=1e-6):
-        raise UserError(
-            f"{result.directory} has test accuracies in summary.json ({recorded}) that are not those of the "
-            f"predictions in test.npz ({result.accuracies}); {AGAIN}."
-        )
+def _get(path: Path, values: dict[str, Any], name: str, kind: type) -> Any:
+    if not isinstance(values.get(name), kind):
+        raise UserError(f"{path} has no {name} of type {kind.__name__}; {AGAIN}.")
+    if kind is str and len(values[name]) > LONGEST_NAME:
+        raise UserError(f"{path} has a {name} of {len(values[name]):,} characters; {AGAIN}.")
+    return values[name]
+
+
+def _sequence_shape(directory: Path, summary: dict[str, Any]) -> tuple[int, int] | None:
+    if (shape := summary.get("sequence_shape")) is None:
+        return None
+    if not isinstance(shape, list) or len(shape) != 2 or not all(type(n) is int and 0 < n < 2**31 for n in shape):
+        raise UserError(f"{directory / 'summary.json'} has the sequence_shape {shape!r}, not [T, F]; {AGAIN}.")
+    return shape[0], shape[1]

@@ -181,6 +181,26 @@ def compare_examples(first: np.ndarray, second: np.ndarray) -> OverExamples:
     return OverExamples(float(mean), (float(mean - half), float(mean + half)), _sign_flip_p(differences))
 
 
+def compare_losses(first: np.ndarray, second: np.ndarray) -> OverExamples:
+    r"""Test whether two sets of trained networks differ in mean loss, paired on the examples.
+
+    d_n is the second set's mean loss of example n minus the first set's. Under random signs their sum is nearly normal,
+    with the variance of the sum of squares:
+
+    .. math:: z = \sum_n d_n / \sqrt{\sum_n d_n^2}
+
+    Args:
+      first: float [S, N], the loss of each example by each network.
+      second: [S, N], of the same or another number of networks, for the same examples.
+    """
+    differences = np.asarray(second, np.float64).mean(axis=0) - np.asarray(first, np.float64).mean(axis=0)
+    mean, count = differences.mean(), len(differences)
+    half = scipy.stats.norm.ppf((1 + CONFIDENCE) / 2) * differences.std(ddof=1) / math.sqrt(count)
+    scale = math.sqrt(float(np.square(differences).sum()))
+    p = 2 * float(scipy.stats.norm.sf(abs(differences.sum()) / scale)) if scale else 1.0
+    return OverExamples(float(mean), (float(mean - half), float(mean + half)), p)
+
+
 def _sign_flip_p(differences: np.ndarray) -> float:
     """Two-sided; the distribution of a sum of whole numbers with random signs is a convolution of binomial ones."""
     magnitudes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)

@@ -1,6 +1,7 @@
-"""The training examples of each step's batch: a function of the seed and the step only."""
+"""The order of examples: the batch of each step, a function of seed and step only; and PyTorch's permutations."""
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -53,3 +54,35 @@ def batch_indices(seed: int, num_examples: int, batch_size: int, first_step: int
     for epoch in np.unique(epochs).tolist():
         indices[epochs == epoch] = epoch_order(seed, epoch, num_examples)[offsets[epochs == epoch]]
     return indices.reshape(num_steps, batch_size)
+
+
+def batches(seeds: Sequence[int], num_examples: int, batch_size: int, first_step: int, num_steps: int) -> np.ndarray:
+    """The `batch_indices` of several seeds, int32 [S, number of steps, B]."""
+    return np.stack([batch_indices(seed, num_examples, batch_size, first_step, num_steps) for seed in seeds])
+
+
+def torch_permutation(size: int, seed: int) -> np.ndarray:
+    """`torch.randperm(size)` on a CPU, right after `torch.manual_seed(seed)`.
+
+    PyTorch swaps each entry i but the last with entry i + (u_i mod (size - i)). The u_i are the 32-bit numbers of
+    MT19937, which NumPy's `RandomState` seeds in the same way.
+
+    Example:
+      >>> torch_permutation(5, seed=0)
+      array([4, 0, 1, 3, 2])
+
+    Args:
+      size: 1 or more, and far below 2**32.
+      seed: from 0 to 2**32 - 1.
+
+    Returns:
+      int64 [size].
+
+    Source: pytorch/pytorch `aten/src/ATen/native/TensorFactories.cpp` (`randperm_cpu`).
+    """
+    draws = np.random.RandomState(seed).randint(2**32, size=size - 1, dtype=np.uint32)
+    order = list(range(size))
+    for i, draw in enumerate(draws.tolist()):
+        other = i + draw % (size - i)
+        order[i], order[other] = order[other], order[i]
+    return np.array(order)

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-IMAGE_SHAPE = (28, 28)
 DIGITS = tuple("0123456789")
+THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
 @dataclass(frozen=True)
 class FileSpec:
-    """An original file: its name, size and SHA-256, and the SHA-256 of its uncompressed IDX contents, if known."""
+    """An original .gz file: its name, size and SHA-256, and the SHA-256 of its uncompressed IDX contents, if known."""
 
     name: str
     size: int
@@ -32,8 +32,9 @@ class WheelSpec:
 class DatasetSpec:
     """A data set.
 
-    `files` are the originals of train images, train labels, test images and test labels; `shapes` has the same order.
-    `sha256` is the digest of the bytes of the four arrays, one after the other, if known.
+    `files` are the originals. If their `form` is "idx", they are train images, train labels, test images and test
+    labels; if it is "cifar", one archive. `sha256` is the digest of the bytes of the four arrays, one after the other
+    in the order of `shapes`, if known.
     """
 
     name: str
@@ -42,14 +43,17 @@ class DatasetSpec:
     train_size: int
     test_size: int
     url: str
-    files: tuple[FileSpec, FileSpec, FileSpec, FileSpec]
+    files: tuple[FileSpec, ...]
     sha256: str | None = None
     wheel: WheelSpec | None = None
+    image_shape: tuple[int, ...] = (28, 28)
+    form: str = "idx"
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """The shapes of the four arrays: [N, 28, 28] and [N] for training, the same for test."""
-        return tuple(shape for size in (self.train_size, self.test_size) for shape in ((size, *IMAGE_SHAPE), (size,)))
+        """The shapes of the four arrays: [N, R, K] or [N, R, K, channels] and [N] for training, the same for test."""
+        sizes = (self.train_size, self.test_size)
+        return tuple(shape for size in sizes for shape in ((size, *self.image_shape), (size,)))
 
 
 MNIST = DatasetSpec(
@@ -162,4 +166,22 @@ KMNIST = DatasetSpec(
     ),
 )
 
-DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in (MNIST, FASHION_MNIST, KMNIST)}
+CIFAR10 = DatasetSpec(
+    name="cifar10",
+    version="3.0.2",
+    class_names=THINGS,
+    train_size=50_000,
+    test_size=10_000,
+    url="https://www.cs.toronto.edu/~kriz/",
+    files=(
+        FileSpec(
+            "cifar-10-binary.tar.gz",
+            170_052_171,
+            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        ),
+    ),
+    image_shape=(32, 32, 3),
+    form="cifar",
+)
+
+DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in (MNIST, FASHION_MNIST, KMNIST, CIFAR10)}

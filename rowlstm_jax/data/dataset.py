@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rowlstm_jax.data.batches import torch_permutation
 from rowlstm_jax.data.catalogue import DATASETS, DatasetSpec
 
 MOST_SHOWN = 16  # test examples that may be looked at without opening the test set
@@ -22,26 +23,44 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Images, uint8 [N, R, K], and their labels, uint8 [N]."""
+    """N inputs, what is to be learned of each, and how long each is.
 
-    images: np.ndarray
-    labels: np.ndarray
+    Attributes:
+      inputs: pictures, uint8 [N, R, K] or [N, R, K, channels], or sequences, float32 [N, T, F].
+      targets: classes, uint8 or int32 [N], or any float32 [N, ...].
+      lengths: int32 [N], the steps of each sequence that are no padding; None if there is no padding.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    lengths: np.ndarray | None = None
 
     def __len__(self) -> int:
         """The number of examples, N."""
-        return len(self.images)
+        return len(self.inputs)
 
-    def __getitem__(self, index: slice) -> "Examples":
-        """The examples of a slice, without a copy."""
-        return Examples(self.images[index], self.labels[index])
+    def __getitem__(self, index: slice | np.ndarray | list[int]) -> "Examples":
+        """The examples of a slice, without a copy, or a copy of those at some positions."""
+        return Examples(*(array[index] for array in self.arrays))
+
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """Inputs and targets, and the lengths if there are any."""
+        return [array for array in vars(self).values() if array is not None]
 
 
 @dataclass(frozen=True, eq=False)
-class ImageDataset:
-    """A data set in the order of its original files.
+class Dataset:
+    """A data set: training and test examples in the order of their files.
 
-    `sha256` is the digest of the bytes of `arrays`, one array after the other. `source` is a phrase that says where the
-    bytes came from.
+    Attributes:
+      name: in logs, pictures and records.
+      version: of the name.
+      class_names: [C]; empty if the targets are not classes.
+      train: the training examples.
+      test: the test examples.
+      sha256: the digest of all arrays.
+      source: a phrase that says where they came from.
     """
 
     name: str
@@ -53,12 +72,22 @@ class ImageDataset:
     source: str
 
     @property
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Train images, train labels, test images, test labels."""
-        return self.train.images, self.train.labels, self.test.images, self.test.labels
+    def arrays(self) -> list[np.ndarray]:
+        """Those of the training examples, then those of the test examples."""
+        return self.train.arrays + self.test.arrays
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input: (R, K), (R, K, channels) or (T, F)."""
+        return self.train.inputs.shape[1:]
+
+    @property
+    def is_pictures(self) -> bool:
+        """Whether the inputs are uint8 pixels, and not float32 sequences."""
+        return self.train.inputs.dtype == np.uint8
 
 
-def checked(spec: DatasetSpec, arrays: Sequence[np.ndarray], source: str, sha256: str | None = None) -> ImageDataset:
+def checked(spec: DatasetSpec, arrays: Sequence[np.ndarray], source: str, sha256: str | None = None) -> Dataset:
     """Check four arrays and make a data set of them. Every data set is made here.
 
     Args:
@@ -83,7 +112,7 @@ def checked(spec: DatasetSpec, arrays: Sequence[np.ndarray], source: str, sha256
         if other.sha256 == digest.hexdigest() and other.name != spec.name:
             raise DamagedError(f"the pixels and labels are those of {other.name}")
     train_images, train_labels, test_images, test_labels = arrays
-    return ImageDataset(
+    return Dataset(
         name=spec.name,
         version=spec.version,
         class_names=spec.class_names,
@@ -136,7 +165,7 @@ class Sealed:
                 "shown. Evaluate on the test set, or look at validation examples."
             )
         self._shown = shown
-        return Examples(self._examples.images[chosen], self._examples.labels[chosen])
+        return self._examples[chosen]
 
     def open(self, write_down: Callable[[], object]) -> Examples:
         """All examples, after `write_down` has recorded that the test set is opened."""
@@ -159,24 +188,40 @@ class Splits:
     validation: Examples
     test: Sealed
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input: (R, K), (R, K, channels) or (T, F)."""
+        return self.train.inputs.shape[1:]
 
-def split(dataset: ImageDataset, validation_examples: int) -> Splits:
-    """Hold out the first training images, in file order, for validation.
+
+def split(dataset: Dataset, validation_examples: int, seed: int | None = None) -> Splits:
+    """Hold out training examples for validation; both parts stay in file order.
+
+    Args:
+      dataset: all examples.
+      validation_examples: how many to hold out.
+      seed: None holds out the first examples; a number from 0 to 2**32 - 1 holds out those that
+        `torch.utils.data.random_split(train, [rest, validation_examples], torch.Generator().manual_seed(seed))` does.
 
     Raises:
-      ValueError: no training image would be left.
+      ValueError: no training example would be left.
     """
-    if validation_examples >= len(dataset.train):
+    count = len(dataset.train)
+    if validation_examples >= count:
         raise ValueError(
-            f"validation_examples is {validation_examples}, and {dataset.name} has {len(dataset.train)} training "
-            "images; hold out fewer."
+            f"validation_examples is {validation_examples}, and {dataset.name} has {count} training examples; hold out "
+            "fewer."
         )
+    train, validation = dataset.train[validation_examples:], dataset.train[:validation_examples]
+    if seed is not None:
+        chosen = torch_permutation(count, seed)
+        train, validation = (dataset.train[np.sort(part)] for part in np.split(chosen, [count - validation_examples]))
     return Splits(
         name=dataset.name,
         version=dataset.version,
         class_names=dataset.class_names,
         sha256=dataset.sha256,
-        train=dataset.train[validation_examples:],
-        validation=dataset.train[:validation_examples],
+        train=train,
+        validation=validation,
         test=Sealed(dataset.test),
     )

@@ -20,7 +20,7 @@ import numpy as np
 
 from rowlstm_jax.data import sources
 from rowlstm_jax.data.catalogue import DATASETS, DatasetSpec
-from rowlstm_jax.data.dataset import DamagedError, ImageDataset, UnavailableError, checked
+from rowlstm_jax.data.dataset import DamagedError, Dataset, UnavailableError, checked
 from rowlstm_jax.data.sources import Log
 from rowlstm_jax.paths import require_plain, resolved
 
@@ -30,7 +30,7 @@ READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 HEADER = 1000  # bytes; the header of each of these files is shorter
 
 
-def load(dataset: str, data_dir: Path | None = None, local_files: Path | None = None, log: Log = print) -> ImageDataset:
+def load(dataset: str, data_dir: Path | None = None, local_files: Path | None = None, log: Log = print) -> Dataset:
     """Load a data set, and prepare it first if that has not been done.
 
     The bytes come from the first of these that works: the decoded arrays in `data_dir`, the data set prepared by TFDS
@@ -40,11 +40,11 @@ def load(dataset: str, data_dir: Path | None = None, local_files: Path | None = 
     Args:
       dataset: a key of `DATASETS`.
       data_dir: folder of the prepared data sets; if None, $TFDS_DATA_DIR or ~/tensorflow_datasets.
-      local_files: a folder that holds `<dataset>/` with the four original files.
+      local_files: a folder that holds `<dataset>/` with the original files.
       log: is called with one line before each slow action, and with one line that says where the data came from.
 
     Returns:
-      Images, uint8 [N, R, K], and labels, uint8 [N], for training and test, in file order.
+      Images, uint8 [N, R, K] or [N, R, K, channels], and labels, uint8 [N], for training and test, in file order.
 
     Raises:
       ValueError: the name is unknown, no source works, or a folder or file of the user is wrong.
@@ -52,7 +52,7 @@ def load(dataset: str, data_dir: Path | None = None, local_files: Path | None = 
     if dataset not in DATASETS:
         raise ValueError(f"dataset is {dataset!r}; choose one of {', '.join(DATASETS)}.")
     spec = DATASETS[dataset]
-    data_dir = _absolute("data_dir", data_dir or Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"))
+    data_dir = data_folder(data_dir)
     local_files = local_files and _absolute("local_files", local_files)
     try:
         found = read_decoded(spec, _decoded(spec, data_dir))
@@ -75,6 +75,11 @@ def load(dataset: str, data_dir: Path | None = None, local_files: Path | None = 
     return found
 
 
+def data_folder(data_dir: Path | None) -> Path:
+    """`data_dir` from the root; if None, $TFDS_DATA_DIR or ~/tensorflow_datasets."""
+    return _absolute("data_dir", data_dir or Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"))
+
+
 def _absolute(argument: str, path: Path) -> Path:
     """The path from the root, with ~ and links resolved."""
     try:
@@ -84,7 +89,7 @@ def _absolute(argument: str, path: Path) -> Path:
         raise ValueError(f"{argument} is {error}") from error
 
 
-def _from_disk(spec: DatasetSpec, data_dir: Path, staging: Path | None, log: Log) -> ImageDataset | None:
+def _from_disk(spec: DatasetSpec, data_dir: Path, staging: Path | None, log: Log) -> Dataset | None:
     """The data set from one of the two copies in `data_dir`, or None. Without `staging`, nothing is written."""
     decoded, prepared = _decoded(spec, data_dir), _prepared(spec, data_dir)
     try:
@@ -108,7 +113,7 @@ def _from_disk(spec: DatasetSpec, data_dir: Path, staging: Path | None, log: Log
     return dataset
 
 
-def _from_sources(spec: DatasetSpec, data_dir: Path, local_files: Path | None, staging: Path, log: Log) -> ImageDataset:
+def _from_sources(spec: DatasetSpec, data_dir: Path, local_files: Path | None, staging: Path, log: Log) -> Dataset:
     """The data set from the first source that works, after both copies are written to `data_dir`."""
     reasons = []
     for source in (
@@ -137,14 +142,14 @@ def _from_sources(spec: DatasetSpec, data_dir: Path, local_files: Path | None, s
     return dataset
 
 
-def _publish_decoded(dataset: ImageDataset, decoded: Path, staging: Path) -> None:
+def _publish_decoded(dataset: Dataset, decoded: Path, staging: Path) -> None:
     """Write the decoded arrays. If the folder exists, it is a damaged copy."""
     write_decoded(dataset, staging / decoded.name)
     shutil.rmtree(decoded, ignore_errors=True)
     (staging / decoded.name).rename(decoded)
 
 
-def write_decoded(dataset: ImageDataset, folder: Path) -> None:
+def write_decoded(dataset: Dataset, folder: Path) -> None:
     """Write the four arrays and their digest into a new folder."""
     folder.mkdir()
     for name, array in zip(ARRAYS, dataset.arrays, strict=True):
@@ -152,7 +157,7 @@ def write_decoded(dataset: ImageDataset, folder: Path) -> None:
     (folder / DIGEST).write_text(f"{dataset.name} {dataset.version} {dataset.sha256}\n")
 
 
-def read_decoded(spec: DatasetSpec, folder: Path) -> ImageDataset | None:
+def read_decoded(spec: DatasetSpec, folder: Path) -> Dataset | None:
     """The data set from its decoded arrays, or None if the folder does not exist.
 
     Raises:

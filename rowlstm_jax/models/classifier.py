@@ -1,4 +1,4 @@
-"""The sequence classifier: [B, T, F] -> logits [B, C]. The only file with `nn.scan`."""
+"""The sequence classifier: [B, T, F] -> logits [B, C]."""
 
 from typing import Any, Literal
 
@@ -10,7 +10,8 @@ from flax.linen.linear import default_kernel_init
 from flax.typing import Dtype, Initializer
 
 from rowlstm_jax.models.cells import BasicLSTMCell
-from rowlstm_jax.models.lstm_scan import lstm_scan
+from rowlstm_jax.models.lengths import at_end, before_end, require_lengths
+from rowlstm_jax.models.over_time import lstm_over_time, scan_over_time
 
 # Attributes that change how a model computes, but not what: a run may be resumed with other values.
 WAYS_TO_COMPUTE = frozenset({"recurrence", "segment"})
@@ -67,34 +68,51 @@ class SequenceClassifier(nn.Module):
     param_dtype: Dtype | None = None
 
     @nn.compact
-    def __call__(self, inputs: jax.Array, *, train: bool = False, over_time: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        inputs: jax.Array,
+        *,
+        lengths: jax.Array | None = None,
+        train: bool = False,
+        over_time: bool = False,
+    ) -> jax.Array:
         """Classify sequences.
 
         Args:
           inputs: [B, T, F].
+          lengths: int [B], the steps of each sequence, from 1 to T; what comes after is padding. The result is that of
+            each sequence alone: "last" is its own last step, "mean" leaves padding out, and a backward reader begins at
+            its end. None reads all steps.
           train: whether dropout is on.
           over_time: return logits after every time step.
 
         Returns:
-          Logits [B, C]; with `over_time` [B, T, C], where those at t are the logits of the sequence that ends at t.
+          Logits [B, C]; with `over_time` [B, T, C], where those at t are the logits of the sequence that ends at t; in
+          the padding, those of the whole sequence.
 
         Raises:
           AssertionError: `inputs` does not have three axes.
-          ValueError: an attribute is outside its range, or `over_time` is asked of a bidirectional model.
+          ValueError: an attribute or a length is out of range, or `over_time` is asked of a bidirectional model.
         """
         chex.assert_rank(inputs, 3)
         self._check_attributes()
+        if lengths is not None:
+            require_lengths(lengths, *inputs.shape[:2])
         if over_time and self.bidirectional:
             raise ValueError("over_time needs a forward model: a backward reader begins where the sequence ends.")
         outputs = finals = inputs
         for layer in range(self.num_layers):
             if layer > 0:
                 outputs = nn.Dropout(self.dropout, deterministic=not train)(outputs)
-            outputs, finals = self._layer(layer, outputs)
+            outputs, finals = self._layer(layer, outputs, lengths)
+        features = finals
         if over_time:
             features = outputs if self.readout == "last" else _running_mean(outputs)
-        else:
-            features = finals if self.readout == "last" else outputs.mean(axis=1)
+            if lengths is not None:
+                inside = before_end(lengths, inputs.shape[1])[..., None]
+                features = jnp.where(inside, features, at_end(features, lengths)[:, None])
+        elif self.readout == "mean":
+            features = outputs.mean(axis=1) if lengths is None else _mean_until_end(outputs, lengths)
         return nn.Dense(
             self.num_classes,
             kernel_init=self.kernel_init,
@@ -104,7 +122,7 @@ class SequenceClassifier(nn.Module):
             name="readout",
         )(features)
 
-    def _layer(self, layer: int, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _layer(self, layer: int, inputs: jax.Array, lengths: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Outputs [B, T, H] of one layer, and its output [B, H] at the step that each direction reads last."""
         chosen = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         dtypes: dict[str, Any] = {name: dtype for name, dtype in chosen.items() if dtype is not None}
@@ -113,10 +131,13 @@ class SequenceClassifier(nn.Module):
             cell = self.cell.clone(name=f"layer_{layer}_{direction}", parent=self, **dtypes)
             reverse = direction == "backward"
             if self.is_fused:
-                outputs.append(lstm_over_time(cell, inputs, reverse, self.segment))
+                outputs.append(lstm_over_time(cell, inputs, reverse, self.segment, lengths))
             else:
-                outputs.append(scan_over_time(cell, inputs, reverse))
-            finals.append(outputs[-1][:, 0 if reverse else -1])
+                outputs.append(scan_over_time(cell, inputs, reverse, lengths))
+            if lengths is None or reverse:
+                finals.append(outputs[-1][:, 0 if reverse else -1])
+            else:
+                finals.append(at_end(outputs[-1], lengths))
         return jnp.concatenate(outputs, axis=-1), jnp.concatenate(finals, axis=-1)
 
     @property
@@ -149,86 +170,6 @@ class SequenceClassifier(nn.Module):
             )
 
 
-def scan_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool = False) -> jax.Array:
-    """Apply a cell at every time step, from its initial carry.
-
-    All steps share the parameters. A cell that draws random numbers (rng "dropout") draws new ones at each step. What
-    it sows as "intermediates", and its "perturbations" (`nn.Module.perturb`), have an axis of time in front: [T, ...].
-
-    Args:
-      cell: bound to a parent module, which owns its parameters.
-      inputs: [B, T, F].
-      reverse: read from the last step to the first.
-
-    Returns:
-      Outputs [B, T, H], each at the position of its input.
-
-    Raises:
-      ValueError: the cell does not return a new carry like the old one, and an output.
-    """
-
-    def step(cell, carry, x):
-        new_carry, output = _checked(cell, carry, cell(carry, x))
-        if not cell.is_initializing():
-            new_carry, output = _observe(cell, (carry, x), new_carry, output)
-        # Some cells return their carry in the dtype of the computation, but a scan needs one dtype throughout.
-        return jax.tree.map(lambda new, old: new.astype(old.dtype), new_carry, carry), output
-
-    scan = nn.scan(
-        step,
-        variable_axes={"intermediates": 0, "perturbations": 0, "diagnostics": 0},
-        variable_broadcast="params",
-        split_rngs={"params": False, "dropout": True},
-        in_axes=1,
-        out_axes=1,
-        reverse=reverse,
-    )
-    return scan(cell, _initial_carry(cell, inputs), inputs)[1]
-
-
-def _checked(cell: nn.RNNCellBase, carry: Any, result: Any) -> tuple[Any, jax.Array]:
-    """What a cell returned; a mistake of a new cell is told in its terms, not in those of the scan."""
-    name = f"cell {type(cell).__name__}"
-    if not isinstance(result, tuple) or len(result) != 2:
-        raise ValueError(f"{name} returned one {type(result).__name__}; a cell must return (new carry, output).")
-    before, after = (jax.tree.map(jnp.shape, tree) for tree in (carry, result[0]))
-    if before != after:
-        raise ValueError(f"{name} got a carry of shapes {before} and returned {after}; they must be the same.")
-    return result
-
-
-def _observe(cell: nn.RNNCellBase, read: tuple[Any, jax.Array], carry: Any, output: jax.Array) -> tuple[Any, jax.Array]:
-    """Let `diagnostics` see what a step reads, and differentiate by its new carry; does nothing at other times."""
-    cell.sow("diagnostics", "read", read)
-    leaves, tree = jax.tree.flatten(carry)
-    varied = [n for n, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.inexact)]  # not a counter
-    after = list(leaves)
-    for n, leaf in zip(varied, cell.perturb("carry", [leaves[n] for n in varied]), strict=True):
-        after[n] = leaf
-    # An output that is part of the carry varies with it.
-    output = next((new for old, new in zip(leaves, after, strict=True) if old is output), output)
-    return jax.tree.unflatten(tree, after), output
-
-
-def lstm_over_time(cell: nn.RNNCellBase, inputs: jax.Array, reverse: bool, segment: int | None) -> jax.Array:
-    """The outputs [B, T, H] of `scan_over_time` for a `BasicLSTMCell`, computed by `lstm_scan`."""
-    carry = _initial_carry(cell, inputs)
-    if cell.is_initializing():
-        cell(carry, inputs[:, 0])  # makes the cell's parameters
-    params: Any = cell.variables["params"]
-    _, outputs = lstm_scan(
-        params["kernel"],
-        params["bias"],
-        inputs.swapaxes(0, 1),
-        carry,
-        forget_bias=cell.forget_bias,
-        reverse=reverse,
-        segment=segment,
-        dtype=cell.dtype,
-    )
-    return outputs.swapaxes(0, 1)
-
-
 def _running_mean(outputs: jax.Array) -> jax.Array:
     """The mean over the steps up to each, [B, T, H]."""
     steps = jnp.arange(1, outputs.shape[1] + 1)[None, :, None]
@@ -237,6 +178,7 @@ def _running_mean(outputs: jax.Array) -> jax.Array:
     )
 
 
-def _initial_carry(cell: nn.RNNCellBase, inputs: jax.Array) -> Any:
-    # The cells here start from zeros; the key matters only to a cell with a random initial carry.
-    return cell.initialize_carry(jax.random.key(0), inputs[:, 0].shape)
+def _mean_until_end(outputs: jax.Array, lengths: jax.Array) -> jax.Array:
+    """The mean over the steps of each sequence, [B, H]; outputs in the padding are 0."""
+    total = outputs.sum(axis=1, dtype=jnp.promote_types(outputs.dtype, jnp.float32))
+    return (total / lengths[:, None]).astype(outputs.dtype)

@@ -1,7 +1,7 @@
-"""What a network does over time, and what it costs: probabilities, gates, gradients, FLOPs. Pure."""
+"""What a network does over time: probabilities, gates, gradients. Pure."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import chex
@@ -13,6 +13,8 @@ from flax.linen.dtypes import promote_dtype
 
 from rowlstm_jax.models.cells import BasicLSTMCell
 from rowlstm_jax.models.classifier import SequenceClassifier
+from rowlstm_jax.models.lengths import before_end, if_any
+from rowlstm_jax.models.weights import variables
 
 Arrays = dict[str, jax.Array]
 SATURATED = 0.05  # a gate this close to an end of its range passes hardly any gradient
@@ -44,14 +46,19 @@ def missing_diagnostics(model: nn.Module) -> dict[str, str]:
     return missing
 
 
-def probabilities_over_time(model: nn.Module, params: Mapping[str, Any], inputs: jax.Array) -> jax.Array:
+def probabilities_over_time(
+    model: nn.Module, params: Mapping[str, Any], inputs: jax.Array, lengths: jax.Array | None = None
+) -> jax.Array:
     """The class probabilities that a model gives sequences [B, T, F] after each time step: float32 [B, T, C].
+
+    With `lengths`, int [B], those in the padding are those at the end of the sequence.
 
     Raises:
       ValueError: the model has none; see `missing_diagnostics`.
     """
     _require(model, "probabilities")
-    logits = jnp.asarray(model.apply({"params": params}, inputs, over_time=True), jnp.float32)
+    more = if_any(lengths)
+    logits = jnp.asarray(model.apply(variables(params), inputs, over_time=True, **more), jnp.float32)
     return jax.nn.softmax(logits)
 
 
@@ -81,13 +88,16 @@ def rows_needed(probabilities: jax.Array, confidence: float = 0.99) -> jax.Array
     return probabilities.shape[1] + 1 - sure_to_the_end
 
 
-def gates_over_time(model: nn.Module, params: Mapping[str, Any], inputs: jax.Array) -> dict[str, Arrays]:
+def gates_over_time(
+    model: nn.Module, params: Mapping[str, Any], inputs: jax.Array, lengths: jax.Array | None = None
+) -> dict[str, Arrays]:
     """The gates and the state of every `BasicLSTMCell` of a model, after their nonlinearities, in the model's dtype.
 
     Args:
       model: a `SequenceClassifier`; dropout is off.
       params: its parameters.
       inputs: [B, T, F].
+      lengths: int [B], the steps of each sequence; gates in the padding mean nothing.
 
     Returns:
       For each `layer_<n>_<direction>`: i, j, f, o, c and h of the equations of `BasicLSTMCell`, each [T, B, H]. Those
@@ -97,20 +107,30 @@ def gates_over_time(model: nn.Module, params: Mapping[str, Any], inputs: jax.Arr
       ValueError: the model has no gates that are known; see `missing_diagnostics`.
     """
     _require(model, "gates")
-    seen: Any = _scanned(model).apply({"params": params}, inputs, mutable="diagnostics")[1]["diagnostics"]
+    more = if_any(lengths)
+    given = variables(params)
+    seen: Any = _scanned(model).apply(given, inputs, mutable="diagnostics", **more)[1]["diagnostics"]
     dtype = model.dtype or model.cell.dtype
     gates = {}
     for layer, values in sorted(seen.items()):
         carry, read = values["read"][0]
-        gates[layer] = _gates(params[layer], carry, read, model.cell.forget_bias, dtype)
+        gates[layer] = _gates(given["params"][layer], carry, read, model.cell.forget_bias, dtype)
     return gates
 
 
-def gradient_diagnostics(model: nn.Module, params: Mapping[str, Any], inputs: jax.Array, labels: jax.Array) -> Arrays:
+def gradient_diagnostics(
+    model: nn.Module,
+    params: Mapping[str, Any],
+    inputs: jax.Array,
+    labels: jax.Array,
+    lengths: jax.Array | None = None,
+    loss: Callable[[jax.Array, jax.Array], jax.Array] = optax.softmax_cross_entropy_with_integer_labels,
+) -> Arrays:
     r"""How far the gradient of the loss reaches back in time, and what the gates do to it; for one batch.
 
-    L is the mean cross-entropy, dropout off; d is the total derivative, through all later steps and layers. For each
-    layer and direction of a `SequenceClassifier` the keys begin with its name, as in `layer_0_forward/`.
+    L is the mean loss, by default the cross-entropy, dropout off; d is the total derivative, through all later steps
+    and layers. For each layer and direction of a `SequenceClassifier` the keys begin with its name, as in
+    `layer_0_forward/`.
 
     Of a `BasicLSTMCell`:
 
@@ -131,66 +151,48 @@ def gradient_diagnostics(model: nn.Module, params: Mapping[str, Any], inputs: ja
 
     Args:
       model: maps [B, T, F] to logits [B, C].
-      params: its parameters.
+      params: its parameters, or all of its variables.
       inputs: [B, T, F].
-      labels: int [B].
+      labels: int [B], or other targets [B, ...] of the loss.
+      lengths: int [B], the steps of each sequence. Gates in the padding do not count.
+      loss: (outputs, labels) -> [B].
 
     Returns:
       float32 values by name; t = 0 is the first position, which a backward reader reads last.
     """
 
-    def loss(model, variables, inputs):
-        logits = jnp.asarray(model.apply({"params": params} | variables, inputs), jnp.float32)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    more = if_any(lengths)
+
+    def mean_loss(model, displaced, inputs):
+        outputs = jnp.asarray(model.apply(variables(params) | displaced, inputs, **more), jnp.float32)
+        return loss(outputs, labels).mean()
 
     missing = missing_diagnostics(model)
-    adjoints = {} if "carry" in missing else _by_carry(_scanned(model), params, inputs, loss)
+    adjoints = {} if "carry" in missing else _by_carry(_scanned(model), params, inputs, mean_loss)
     if not adjoints:
         if not jnp.issubdtype(inputs.dtype, jnp.inexact):
             return {}
-        by_inputs = jax.grad(lambda inputs: loss(model, {}, inputs))(inputs)
+        by_inputs = jax.grad(lambda inputs: mean_loss(model, {}, inputs))(inputs)
         return {"input/gradient_norm": _norm_over_time(jnp.moveaxis(by_inputs, 1, 0))}
     if "gates" in missing:
         return {f"{layer}/gradient_norm_carry": _norm_over_time(adjoints[layer]) for layer in sorted(adjoints)}
     measured = {}
-    for layer, gates in gates_over_time(model, params, inputs).items():
+    inside = None if lengths is None else before_end(lengths, inputs.shape[1]).T
+    for layer, gates in gates_over_time(model, params, inputs, lengths).items():
         dc, dh = adjoints[layer]
         dc = dc + dh * gates["o"] * (1 - jnp.tanh(gates["c"]) ** 2)  # c acts through h, too
-        health = {"gradient_norm_h": _norm_over_time(dh), "gradient_norm_c": _norm_over_time(dc)} | _gate_health(gates)
-        measured |= {f"{layer}/{name}": value for name, value in health.items()}
+        health = {"gradient_norm_h": _norm_over_time(dh), "gradient_norm_c": _norm_over_time(dc)}
+        measured |= {f"{layer}/{name}": value for name, value in (health | _gate_health(gates, inside)).items()}
     return measured
 
 
-def time_constants(forget: jax.Array) -> jax.Array:
-    """The steps in which each unit's c decays to 1/e, [H], from its forget gates [T, B, H]; finite even if f is 1."""
-    mean = forget.astype(jnp.float32).mean(axis=(0, 1))
-    return -1 / jnp.log(jnp.minimum(mean, 1 - jnp.finfo(jnp.float32).epsneg))
+def time_constants(forget: jax.Array, where: jax.Array | None = None) -> jax.Array:
+    """The steps in which each unit's c decays to 1/e, [H], from its forget gates [T, B, H]; finite even if f is 1.
 
-
-def forward_flops(cell: nn.RNNCellBase, num_classes: int, time_steps: int, features: int) -> float:
-    """Floating-point operations with which one layer of a cell and a linear readout classify one sequence.
-
-    XLA counts the body of a loop once, however often it runs, so one time step and the readout are counted separately.
-
-    Example:
-      >>> products = 28 * 2 * (28 + 128) * 4 * 128 + 2 * 128 * 10
-      >>> 1.0 < forward_flops(BasicLSTMCell(128), 10, 28, 28) / products < 1.02
-      True
-
-    Args:
-      cell: any `nn.RNNCellBase`.
-      num_classes: C.
-      time_steps: T.
-      features: F.
+    `where`, bool [T, B, H], says which gates count; None counts all.
     """
-    inputs, key = jax.ShapeDtypeStruct((1, features), jnp.float32), jax.random.key(0)  # shapes: nothing is computed
-    carry = jax.eval_shape(lambda: cell.initialize_carry(key, inputs.shape))
-    variables = jax.eval_shape(cell.init, key, carry, inputs)
-    step = _flops(cell.apply, variables, carry, inputs)
-    _, output = jax.eval_shape(cell.apply, variables, carry, inputs)
-    readout = nn.Dense(num_classes)
-    weights = jax.eval_shape(lambda x: readout.init(key, x), output)
-    return time_steps * step + _flops(readout.apply, weights, output)
+    mean = forget.astype(jnp.float32).mean(axis=(0, 1), where=where)
+    return -1 / jnp.log(jnp.minimum(mean, 1 - jnp.finfo(jnp.float32).epsneg))
 
 
 def _require(model: nn.Module, what: str) -> None:
@@ -205,7 +207,7 @@ def _scanned(model: nn.Module) -> nn.Module:
 
 def _by_carry(model: nn.Module, params: Mapping[str, Any], inputs: jax.Array, loss: Any) -> dict[str, list[jax.Array]]:
     """The gradients of the loss by the real parts of each layer's carries, each [T, B, ...], by layer."""
-    shapes = jax.eval_shape(lambda: model.apply({"params": params}, inputs, mutable="perturbations")[1])
+    shapes = jax.eval_shape(lambda: model.apply(variables(params), inputs, mutable="perturbations")[1])
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes.get("perturbations", {}))
     if not jax.tree.leaves(zeros):
         return {}
@@ -230,15 +232,13 @@ def _norm_over_time(tree: Any) -> jax.Array:
     return jnp.linalg.norm(jnp.concatenate(leaves, axis=-1), axis=-1)
 
 
-def _gate_health(gates: Arrays) -> Arrays:
+def _gate_health(gates: Arrays, inside: jax.Array | None) -> Arrays:
+    """`inside`, [T, B], says which steps are no padding; None counts all."""
+    where = None if inside is None else jnp.broadcast_to(inside[..., None], gates["i"].shape)
     saturated = {
-        f"saturated_{name}": jnp.mean((gates[name] < SATURATED) | (gates[name] > 1 - SATURATED)) for name in "ifo"
+        f"saturated_{name}": jnp.mean((gates[name] < SATURATED) | (gates[name] > 1 - SATURATED), where=where)
+        for name in "ifo"
     }
-    saturated["saturated_j"] = jnp.mean(jnp.abs(gates["j"]) > 1 - SATURATED)
-    quantiles = jnp.quantile(time_constants(gates["f"]), jnp.array([0.1, 0.5, 0.9]))
+    saturated["saturated_j"] = jnp.mean(jnp.abs(gates["j"]) > 1 - SATURATED, where=where)
+    quantiles = jnp.quantile(time_constants(gates["f"], where), jnp.array([0.1, 0.5, 0.9]))
     return saturated | {"time_constants": quantiles}
-
-
-def _flops(function: Any, *args: Any) -> float:
-    analysis = jax.jit(function).lower(*args).compile().cost_analysis()
-    return float(analysis["flops"])  # pyright: ignore[reportOptionalSubscript]

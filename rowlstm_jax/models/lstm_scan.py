@@ -17,12 +17,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.typing import Dtype
+
+from rowlstm_jax.models.lengths import before_end, require_lengths
 
 LONG, NARROW = 400, 64  # T from which, and H up to which, segments are recomputed
 
 Carry = tuple[jax.Array, jax.Array]  # c and h
 Parameters = tuple[jax.Array, jax.Array]  # kernel and bias
+Read = tuple[jax.Array, jax.Array | None]  # inputs [T, B, F], and whether each step is no padding, [T, B, 1]
 
 
 def lstm_scan(
@@ -35,6 +39,7 @@ def lstm_scan(
     reverse: bool = False,
     segment: int | None = None,
     dtype: Dtype | None = None,
+    lengths: jax.Array | None = None,
 ) -> tuple[Carry, jax.Array]:
     r"""Scan an LSTM with the parameters of `BasicLSTMCell` over time.
 
@@ -64,24 +69,35 @@ def lstm_scan(
         it then stores T / segment carries and one segment. None takes what is faster, see `fast_segment`.
       dtype: of the products, their operands and the outputs; None takes that of the arguments. c and the gates are
         float32, or wider if the arguments are.
+      lengths: int [B], the steps of each sequence, from 1 to T. What comes after is padding: it is not read, the carry
+        stays, and the outputs there are 0. None reads all steps.
 
     Returns:
       The carry after the last step read, in the dtype of `carry`; and the outputs [T, B, H], h_t where x_t is.
 
     Raises:
-      ValueError: the shapes do not fit together, or `segment` is less than 1.
+      ValueError: the shapes do not fit together, `segment` is less than 1, or a length is out of range.
     """
     _check_shapes(kernel, bias, inputs, carry, segment)
+    keep = None
+    if lengths is not None:
+        require_lengths(lengths, inputs.shape[1], len(inputs))
+        keep = before_end(lengths, len(inputs)).T[..., None]  # [T, B, 1]
+        inputs = jnp.where(keep, inputs, jnp.zeros((), inputs.dtype))
     dtype = jnp.dtype(dtype or jnp.result_type(kernel, bias, inputs, carry[1]))
     hidden = carry[1].shape[-1]
     forget = forget_bias * (jnp.arange(4 * hidden) // hidden == 2)
     parameters = kernel, bias + forget.astype(bias.dtype)
-    inputs = jnp.flip(inputs, 0) if reverse else inputs
+    read = inputs, keep
+    if reverse:
+        read = jax.tree.map(lambda x: jnp.flip(x, 0), read)
     wide = jnp.promote_types(jnp.result_type(dtype, kernel, *carry), jnp.float32)
     start = carry[0].astype(wide), carry[1].astype(wide)
     segment = segment or fast_segment(len(inputs), hidden)
-    (c, h), outputs = _in_segments(parameters, inputs.astype(dtype), start, dtype, segment)
+    (c, h), outputs = _in_segments(parameters, (read[0].astype(dtype), read[1]), start, dtype, segment)
     outputs = jnp.flip(outputs, 0) if reverse else outputs
+    if keep is not None:
+        outputs = jnp.where(keep, outputs, jnp.zeros((), outputs.dtype))
     return (c.astype(carry[0].dtype), h.astype(carry[1].dtype)), outputs
 
 
@@ -117,38 +133,38 @@ def _check_shapes(kernel: jax.Array, bias: jax.Array, inputs: jax.Array, carry: 
         raise ValueError(f"segment is {segment}; it must be 1 or more.")
 
 
-def _in_segments(
-    parameters: Parameters, inputs: jax.Array, carry: Carry, dtype: Any, segment: int
-) -> tuple[Carry, jax.Array]:
+def _in_segments(parameters: Parameters, read: Read, carry: Carry, dtype: Any, segment: int) -> tuple[Carry, jax.Array]:
     """`_recurrence` over segments of time; only their carries are stored, and the last segment may be shorter."""
+    inputs = read[0]
     if segment >= len(inputs):
-        return _recurrence(dtype, parameters, inputs, carry)
+        return _recurrence(dtype, parameters, read, carry)
     whole = len(inputs) // segment
     recomputed = jax.checkpoint(functools.partial(_recurrence, dtype), prevent_cse=False)
-    parts = inputs[: whole * segment].reshape(whole, segment, *inputs.shape[1:])
+    parts = jax.tree.map(lambda x: x[: whole * segment].reshape(whole, segment, *x.shape[1:]), read)
     carry, outputs = jax.lax.scan(lambda carry, part: recomputed(parameters, part, carry), carry, parts)
     outputs = outputs.reshape(whole * segment, *outputs.shape[2:])
     if len(outputs) == len(inputs):
         return carry, outputs
-    carry, rest = recomputed(parameters, inputs[len(outputs) :], carry)
+    carry, rest = recomputed(parameters, jax.tree.map(lambda x: x[len(outputs) :], read), carry)
     return carry, jnp.concatenate([outputs, rest])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _recurrence(dtype: Any, parameters: Parameters, inputs: jax.Array, carry: Carry) -> tuple[Carry, jax.Array]:
-    carry, reads, _ = _forward(dtype, parameters, inputs, carry, save=False)
-    return carry, reads[1:, :, inputs.shape[-1] :]
+def _recurrence(dtype: Any, parameters: Parameters, read: Read, carry: Carry) -> tuple[Carry, jax.Array]:
+    carry, reads, _ = _forward(dtype, parameters, read, carry, save=False)
+    return carry, reads[1:, :, read[0].shape[-1] :]
 
 
-def _recurrence_forward(dtype: Any, parameters: Parameters, inputs: jax.Array, carry: Carry) -> tuple[Any, Any]:
-    last, reads, saved = _forward(dtype, parameters, inputs, carry, save=True)
-    return (last, reads[1:, :, inputs.shape[-1] :]), (parameters, reads, saved)
+def _recurrence_forward(dtype: Any, parameters: Parameters, read: Read, carry: Carry) -> tuple[Any, Any]:
+    last, reads, saved = _forward(dtype, parameters, read, carry, save=True)
+    return (last, reads[1:, :, read[0].shape[-1] :]), (parameters, reads, saved, read[1])
 
 
 def _forward(
-    dtype: Any, parameters: Parameters, inputs: jax.Array, carry: Carry, save: bool
+    dtype: Any, parameters: Parameters, read: Read, carry: Carry, save: bool
 ) -> tuple[Carry, jax.Array, tuple[jax.Array, ...]]:
     """The carry after the last step, `reads` [T + 1, B, F + H], and with `save` what the backward pass needs."""
+    inputs, keep = read
     (steps, batch, features), (c, h) = inputs.shape, carry
     hidden = h.shape[-1]
     # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2, so that one tanh serves the sigmoids i, f, o and the tanh j.
@@ -168,12 +184,19 @@ def _forward(
         i, j, f, o = jnp.split(scale * z + (1 - scale), 4, axis=-1)
         c_after = f * c_before + i * j
         squashed = jnp.tanh(c_after)
-        reads = jax.lax.dynamic_update_slice(reads, (o * squashed).astype(dtype)[None], (t + 1, 0, features))
+        h_after = (o * squashed).astype(dtype)
+        if keep is not None:  # at a step of the padding the carry stays
+            c_after = jnp.where(_at(keep, t), c_after, c_before)
+            h_after = jnp.where(_at(keep, t), h_after, _at(reads, t)[:, features:])
+        reads = jax.lax.dynamic_update_slice(reads, h_after[None], (t + 1, 0, features))
         if save:
             # dL/d(products) is [dc, dc, dc, dh] times these.
             factors = jnp.concatenate([j, i, c_before, squashed], axis=-1) * (scale * scale) * (1 - z * z)
             # dc * f goes to the step before; dh times the second half is added to dc.
             slopes = jnp.concatenate([f, o * (1 - squashed * squashed)], axis=-1)
+            if keep is not None:  # c passes through, and no gate acts
+                factors = jnp.where(_at(keep, t), factors, 0.0)
+                slopes = jnp.where(_at(keep, t), slopes, jnp.arange(2 * hidden)[None] < hidden)
             saved = _put(saved[0], factors.astype(dtype), t), _put(saved[1], slopes, t)
         return c_after, reads, saved
 
@@ -182,7 +205,7 @@ def _forward(
 
 
 def _recurrence_backward(dtype: Any, residuals: Any, cotangents: tuple[Carry, jax.Array]) -> tuple[Any, ...]:
-    (kernel, bias), reads, (factors, slopes) = residuals
+    (kernel, bias), reads, (factors, slopes), keep = residuals
     (dc, dh), doutputs = cotangents
     (steps, batch, _), features = factors.shape, len(kernel) - dh.shape[-1]
     # Transposed once: without the barrier XLA transposes again in every step.
@@ -198,7 +221,8 @@ def _recurrence_backward(dtype: Any, residuals: Any, cotangents: tuple[Carry, ja
         products = jnp.concatenate([dc, dc, dc, dh], axis=-1) * _at(dgates, t)
         # The bias is added up here, while the products are in the cache; a sum over all rows would read them again.
         products, dbias = jax.lax.optimization_barrier((products.astype(dtype), dbias + products))
-        dh = jnp.matmul(products, to_hidden, preferred_element_type=dc.dtype)
+        through = jnp.matmul(products, to_hidden, preferred_element_type=dc.dtype)
+        dh = through if keep is None else jnp.where(_at(keep, t), through, dh)
         return dc * f, dh, dbias, _put(dgates, products, t)
 
     dbias = jnp.zeros(factors.shape[1:], dc.dtype)
@@ -207,7 +231,8 @@ def _recurrence_backward(dtype: Any, residuals: Any, cotangents: tuple[Carry, ja
     dkernel = jnp.matmul(reads[:-1].reshape(steps * batch, -1).T, rows, preferred_element_type=dc.dtype)
     dparameters = dkernel.astype(kernel.dtype), dbias.sum(axis=0).astype(bias.dtype)
     dinputs = jnp.matmul(rows, to_inputs, preferred_element_type=dc.dtype)
-    return dparameters, dinputs.reshape(steps, batch, features).astype(dtype), (dc, dh)
+    dkeep = None if keep is None else np.zeros(keep.shape, jax.dtypes.float0)
+    return dparameters, (dinputs.reshape(steps, batch, features).astype(dtype), dkeep), (dc, dh)
 
 
 _recurrence.defvjp(_recurrence_forward, _recurrence_backward)

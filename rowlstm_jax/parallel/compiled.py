@@ -1,24 +1,31 @@
 """The compiled functions of a training run: the only place of jit, donation, seeds and devices."""
 
-from typing import Any
+from typing import Any, Literal
 
 import chex
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
-import psutil
-from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from rowlstm_jax.data import Examples
-from rowlstm_jax.errors import UserError
-from rowlstm_jax.models import gradient_diagnostics
+from rowlstm_jax.models import gradient_diagnostics, weights
 from rowlstm_jax.parallel.evaluate import Evaluator
 from rowlstm_jax.parallel.mesh import BATCH, SEED, shard
 from rowlstm_jax.parallel.seeds import PER_SEED, REPLICATED, Seeds
-from rowlstm_jax.tasks import Preprocessing, scale
-from rowlstm_jax.training import Metrics, Recipe, RunState, eval_step, gather, initial_state, keep_better, train_steps
+from rowlstm_jax.parallel.storage import Storage
+from rowlstm_jax.tasks import Preprocessing
+from rowlstm_jax.training import (
+    Metrics,
+    Recipe,
+    RunState,
+    default_loss,
+    eval_step,
+    gather,
+    initial_state,
+    keep_better,
+    train_steps,
+)
 
 ONE_BLOCK, MOST_ROWS, LEAST_ROWS = 64, 32, 16  # rows of a batch that are one block, and rows of a block of a larger one
 FEW_WEIGHTS = 150_000
@@ -32,7 +39,7 @@ class CompiledSteps:
     Attributes:
       evaluate: parameters [S, ...] and examples -> `Evaluation`.
       steps_per_dispatch: the largest number of steps in one call of `train`.
-      data: the training images and labels, on every device.
+      storage: the training examples.
       seeds: the seeds on their mesh.
       mesh: the mesh.
       shapes: the shapes, dtypes and shardings of a `RunState`; known before `compile`.
@@ -49,6 +56,7 @@ class CompiledSteps:
         *,
         select_best: bool = False,
         measure_memory: bool = False,
+        data_on: Literal["auto", "device", "host"] = "auto",
     ):
         """Work out all shapes and put the data on the devices, without compiling.
 
@@ -61,15 +69,17 @@ class CompiledSteps:
           seeds: the seeds on their mesh.
           select_best: whether to keep the weights of the best evaluation.
           measure_memory: whether `gradient_diagnostics` will be called.
+          data_on: where the training examples lie, see `Storage`.
 
         Raises:
           UserError: parameters, optimiser state and data do not fit into the memory of this machine.
         """
         self._recipe, self._preprocessing, self._batch_size = recipe, preprocessing, batch_size
         self._select_best, self._measure_memory = select_best, measure_memory
-        self.steps_per_dispatch, self.seeds, self.mesh = steps_per_dispatch, seeds, seeds.mesh
-        self._image = jax.ShapeDtypeStruct((1, *train.images.shape[1:]), jnp.uint8)
-        self._inputs = jax.eval_shape(lambda image: preprocessing.order(scale(image)), self._image)
+        self.seeds, self.mesh = seeds, seeds.mesh
+        self._train, self._one = train, train[:1]
+        stored = jax.ShapeDtypeStruct(self._one.inputs.shape, train.inputs.dtype)
+        self._inputs = jax.eval_shape(preprocessing.evaluation, stored)
         shapes = jax.eval_shape(self._initial, np.zeros(seeds.number, np.uint32))
         self.shapes = RunState(
             state=seeds.shapes(shapes.state, PER_SEED),
@@ -79,8 +89,8 @@ class CompiledSteps:
         )
         self._zeros = jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), shapes.metrics)
         self._begin = jax.jit(self._initial, out_shardings=jax.tree.map(lambda shape: shape.sharding, self.shapes))
-        _require_memory(self.shapes.state, train, self.mesh)
-        self.data = shard((train.images, train.labels), self.mesh)
+        self.storage = Storage(train, self.shapes.state, self.mesh, data_on)
+        self.steps_per_dispatch = self.storage.steps_per_dispatch(steps_per_dispatch, batch_size, seeds.number)
 
     def compile(self) -> "CompiledSteps":
         """Compile all functions; returns itself."""
@@ -89,14 +99,12 @@ class CompiledSteps:
         self._compile_minibatch(indices[:, 0], self._measure_memory)
         if self._select_best:
             self._compile_select()
-        self.evaluate = Evaluator(
-            self._recipe.model, self._preprocessing.order, self.shapes.state.params, self._image.shape[1:], self.seeds
-        )
+        self.evaluate = Evaluator(self._recipe, self._preprocessing.evaluation, self._weights, self._one, self.seeds)
         return self
 
-    def begin(self, seeds: np.ndarray, params: chex.ArrayTree | None = None) -> RunState:
+    def begin(self, seeds: np.ndarray, weights: chex.ArrayTree | None = None) -> RunState:
         """The state before the first step, from the seeds, uint32 [S], and from weights [S, ...] if they are given."""
-        return self._begin(seeds, params)
+        return self._begin(seeds, weights)
 
     def train(self, run_state: RunState, indices: np.ndarray) -> RunState:
         """Take some steps; see `training.train_steps`. The buffers of the state and the metrics are reused.
@@ -107,29 +115,32 @@ class CompiledSteps:
         """
         count = indices.shape[1]
         padded = np.pad(indices, ((0, 0), (0, self.steps_per_dispatch - count), (0, 0)))
+        stored, padded = self.storage.fetch(padded)
         batches = shard(padded, self.mesh, P(SEED, None, BATCH))
         count = shard(np.int32(count), self.mesh)
-        state, metrics = self._steps(run_state.state, run_state.metrics, *self.data, batches, count)
+        state, metrics = self._steps(run_state.state, run_state.metrics, stored, batches, count)
         return run_state.replace(state=state, metrics=metrics)
 
-    def evaluate_minibatch(self, params: chex.ArrayTree, indices: np.ndarray) -> Metrics:
+    def evaluate_minibatch(self, weights: chex.ArrayTree, indices: np.ndarray) -> Metrics:
         """Evaluate a training batch of each seed, given by indices, int32 [S, B]."""
-        return self._minibatch(params, *self.data, shard(indices, self.mesh, P(SEED, BATCH)))
+        stored, indices = self.storage.fetch(indices)
+        return self._minibatch(weights, stored, shard(indices, self.mesh, P(SEED, BATCH)))
 
-    def gradient_diagnostics(self, params: chex.ArrayTree, indices: np.ndarray) -> dict[str, jax.Array]:
+    def gradient_diagnostics(self, weights: chex.ArrayTree, indices: np.ndarray) -> dict[str, jax.Array]:
         """`models.gradient_diagnostics` of each seed on a training batch, given by indices, int32 [S, B]."""
-        return self._memory(params, *self.data, shard(indices, self.mesh, PER_SEED))
+        stored, indices = self.storage.fetch(indices)
+        return self._memory(weights, stored, shard(indices, self.mesh, PER_SEED))
 
     def zero_metrics(self) -> Metrics:
         """Metrics of no step."""
         return shard(self._zeros, self.mesh)
 
-    def select(self, run_state: RunState, params: chex.ArrayTree, step: int, accuracy: np.ndarray) -> RunState:
-        """Keep the weights [S, ...] of the seeds whose validation accuracy [S] is the best so far."""
+    def select(self, run_state: RunState, weights: chex.ArrayTree, step: int, score: np.ndarray) -> RunState:
+        """Keep the weights [S, ...] of the seeds whose validation score [S] is the best, the largest, so far."""
         if run_state.scores is None:
             return run_state
-        evaluation = shard((np.int32(step), accuracy.astype(np.float32)), self.mesh)
-        best, scores = self._select(run_state.best, run_state.scores, params, *evaluation)
+        evaluation = shard((np.int32(step), score.astype(np.float32)), self.mesh)
+        best, scores = self._select(run_state.best, run_state.scores, weights, *evaluation)
         return run_state.replace(best=best, scores=scores)
 
     def all_stopped(self, run_state: RunState) -> bool:
@@ -139,44 +150,55 @@ class CompiledSteps:
             return False
         return bool((jax.device_get(run_state.scores.stale) >= patience).all())
 
-    def _initial(self, seeds: jax.Array, params: chex.ArrayTree | None = None) -> RunState:
-        return initial_state(self._recipe, self._inputs, seeds, params, select_best=self._select_best)
+    @property
+    def _weights(self) -> Any:
+        """The shapes, dtypes and shardings of the weights, [S, ...]."""
+        return weights(self.shapes.state.params, self.shapes.state.collections)
+
+    def _initial(self, seeds: jax.Array, given: chex.ArrayTree | None = None) -> RunState:
+        classes = self._train.targets.dtype.kind in "iu"
+        return initial_state(self._recipe, self._inputs, seeds, given, select_best=self._select_best, classes=classes)
 
     def _compile_steps(self, indices: np.ndarray) -> None:
         weights = sum(leaf.size for leaf in jax.tree.leaves(self.shapes.state.params)) // self.seeds.number
         rows = self._batch_size // self.mesh.shape[BATCH]
-        block = rows_at_a_time(self._recipe.model, rows, weights, self.mesh.devices.flat[0].platform)
+        block = (
+            rows
+            if self.shapes.state.collections
+            else rows_at_a_time(self._recipe.model, rows, weights, self.mesh.devices.flat[0].platform)
+        )
 
-        def steps(state, metrics, images, labels, indices, num_steps):
+        def steps(state, metrics, stored, indices, num_steps):
             def of_one(state, metrics, indices):
-                return train_steps(
-                    state, metrics, images, labels, indices, num_steps, self._preprocessing, BATCH, block
-                )
+                return train_steps(state, metrics, stored, indices, num_steps, self._preprocessing, BATCH, block)
 
             state, metrics = self.seeds.each(of_one)(state, self.seeds.own(metrics), indices)
             return state, self.seeds.all(metrics)
 
-        specs = (PER_SEED, REPLICATED, REPLICATED, REPLICATED, P(SEED, None, BATCH), REPLICATED)
-        arguments = (self.shapes.state, self.shapes.metrics, *self.data, indices, np.int32(0))
+        specs = (PER_SEED, REPLICATED, REPLICATED, P(SEED, None, BATCH), REPLICATED)
+        stored, indices = self.storage.fetch(indices)
+        arguments = (self.shapes.state, self.shapes.metrics, stored, indices, np.int32(0))
         self._steps = self.seeds.compile(steps, specs, (PER_SEED, REPLICATED), *arguments, donate=(0, 1))
 
     def _compile_minibatch(self, indices: np.ndarray, measure_memory: bool) -> None:
-        model, order = self._recipe.model, self._preprocessing.order
+        recipe, read = self._recipe, self._preprocessing.evaluation
 
-        def minibatch(params, images, labels, indices):
-            def of_one(params, indices):
-                return eval_step(model.apply, params, gather(images, labels, indices, order), BATCH)[0]
+        def minibatch(weights, stored, indices):
+            def of_one(weights, indices):
+                return eval_step(recipe, weights, gather(stored, indices, read), BATCH)[0]
 
-            return self.seeds.all(self.seeds.each(of_one)(params, indices))
+            return self.seeds.all(self.seeds.each(of_one)(weights, indices))
 
-        def memory(params, images, labels, indices):
-            def of_one(params, indices):
-                batch = gather(images, labels, indices, order)
-                return gradient_diagnostics(model, params, batch.inputs, batch.labels)
+        def memory(weights, stored, indices):
+            def of_one(weights, indices):
+                batch = gather(stored, indices, read)
+                loss = recipe.loss or default_loss(batch.targets)
+                return gradient_diagnostics(recipe.model, weights, batch.inputs, batch.targets, batch.lengths, loss)
 
-            return self.seeds.all(self.seeds.each(of_one)(params, indices))
+            return self.seeds.all(self.seeds.each(of_one)(weights, indices))
 
-        specs, arguments = (PER_SEED, REPLICATED, REPLICATED), (self.shapes.state.params, *self.data, indices)
+        stored, indices = self.storage.fetch(indices)
+        specs, arguments = (PER_SEED, REPLICATED), (self._weights, stored, indices)
         self._minibatch = self.seeds.compile(minibatch, (*specs, P(SEED, BATCH)), REPLICATED, *arguments)
         if measure_memory:  # each device takes whole batches: norms of parts can't be added
             self._memory = self.seeds.compile(memory, (*specs, PER_SEED), REPLICATED, *arguments)
@@ -188,7 +210,7 @@ class CompiledSteps:
 
         shapes, evaluation = self.shapes, (np.int32(0), np.zeros(self.seeds.number, np.float32))
         specs = (PER_SEED, REPLICATED, PER_SEED, REPLICATED, REPLICATED)
-        arguments = (shapes.best, shapes.scores, shapes.state.params, *evaluation)
+        arguments = (shapes.best, shapes.scores, self._weights, *evaluation)
         self._select = self.seeds.compile(select, specs, (PER_SEED, REPLICATED), *arguments, donate=(0, 1))
 
 
@@ -208,16 +230,3 @@ def rows_at_a_time(model: nn.Module, rows: int, weights: int, platform: str) -> 
     if platform != "cpu" or rows <= ONE_BLOCK or weights > FEW_WEIGHTS or not getattr(model, "is_fused", False):
         return rows
     return next((block for block in range(MOST_ROWS, LEAST_ROWS - 1, -1) if rows % block == 0), rows)
-
-
-def _require_memory(states: Any, train: Examples, mesh: Mesh) -> None:
-    """Refuse what can't be allocated. On a CPU, waiting for an array that is too large would hang."""
-    copies = sum(device.platform == "cpu" for device in mesh.local_devices)
-    of_all_seeds = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
-    needed = copies * (of_all_seeds / mesh.shape[SEED] + train.images.nbytes + train.labels.nbytes)
-    free = psutil.virtual_memory().available
-    if needed > free:
-        raise UserError(
-            f"Weights, optimiser state and data take {needed / 1e9:,.1f} GB on {copies} devices, and {free / 1e9:,.1f} "
-            "GB of memory are free; choose a smaller model, for example with --hidden, or fewer --devices."
-        )

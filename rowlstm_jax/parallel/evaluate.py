@@ -4,7 +4,6 @@ import dataclasses
 import functools
 
 import chex
-import flax.linen as nn
 import jax
 import numpy as np
 from jax.sharding import PartitionSpec as P
@@ -13,7 +12,7 @@ from rowlstm_jax.data import Examples
 from rowlstm_jax.parallel.mesh import BATCH, shard
 from rowlstm_jax.parallel.seeds import PER_SEED, REPLICATED, Seeds
 from rowlstm_jax.tasks import Read
-from rowlstm_jax.training import Interval, Metrics, eval_step, read_batch, wilson_interval
+from rowlstm_jax.training import Interval, Metrics, Recipe, eval_step, read_batch, wilson_interval
 
 EVAL_BATCH = 500
 
@@ -24,25 +23,33 @@ class Evaluation:
 
     Attributes:
       metrics: sums and counts, [S] each, on the host.
-      logits: float32 [S, N, C].
+      outputs: float32 [S, N, ...]; for classes, logits [S, N, C].
     """
 
     metrics: Metrics
-    logits: np.ndarray
+    outputs: np.ndarray
+
+    @property
+    def means(self) -> dict[str, np.ndarray]:
+        """Loss, accuracy if the targets are classes, and the further metrics, [S] each."""
+        with np.errstate(invalid="ignore"):  # a metric that no example counts for
+            return {name: np.asarray(values) for name, values in self.metrics.means.items()}
 
     @property
     def loss(self) -> np.ndarray:
-        """Mean cross-entropy in nats, [S]."""
-        return np.asarray(self.metrics.mean_loss)
+        """Mean loss, for classes the cross-entropy in nats, [S]."""
+        return self.means["loss"]
 
     @property
     def accuracy(self) -> np.ndarray:
         """Share of the examples classified rightly, [S]."""
-        return np.asarray(self.metrics.accuracy)
+        return self.means["accuracy"]
 
     @property
     def intervals(self) -> list[Interval]:
-        """95 % confidence interval of each seed's accuracy."""
+        """95 % confidence interval of each seed's accuracy; empty if the targets are no classes."""
+        if self.metrics.correct is None:
+            return []
         counts = zip(self.metrics.correct.tolist(), self.metrics.examples.tolist(), strict=True)
         return [wilson_interval(correct, examples) for correct, examples in counts]
 
@@ -50,51 +57,51 @@ class Evaluation:
 class Evaluator:
     """Evaluates any number of examples with the models of all seeds, without dropout, by one compiled program."""
 
-    def __init__(
-        self, model: nn.Module, order: Read, params: chex.ArrayTree, image_shape: tuple[int, int], seeds: Seeds
-    ):
+    def __init__(self, recipe: Recipe, read: Read, weights: chex.ArrayTree, like: Examples, seeds: Seeds):
         """Compile.
 
         Args:
-          model: [B, T, F] -> logits [B, C].
-          order: how an image is read.
-          params: [S, ...], arrays or anything with shapes and dtypes.
-          image_shape: R and K.
+          recipe: model, loss and metrics.
+          read: stored inputs [B, ...] -> sequences [B, T, F].
+          weights: [S, ...], arrays or anything with shapes and dtypes.
+          like: examples of the same shapes and dtypes.
           seeds: the seeds on their mesh.
         """
         devices = seeds.mesh.shape[BATCH]
         self._size = -(-EVAL_BATCH // devices) * devices
         self._mesh = seeds.mesh
-        nothing = Examples(np.zeros((0, *image_shape), np.uint8), np.zeros(0, np.uint8))
 
-        def evaluation(params, images, labels, mask):
-            batch = read_batch(images, labels, mask, order)
-            metrics, logits = seeds.each(lambda params: eval_step(model.apply, params, batch, BATCH))(params)
-            return seeds.all((metrics, jax.lax.all_gather(logits, BATCH, axis=1, tiled=True)))
+        def evaluation(weights, stored, mask):
+            batch = read_batch(stored, mask, read)
+            metrics, outputs = seeds.each(lambda weights: eval_step(recipe, weights, batch, BATCH))(weights)
+            return seeds.all((metrics, jax.lax.all_gather(outputs, BATCH, axis=1, tiled=True)))
 
         self._evaluation = seeds.compile(
-            evaluation, (PER_SEED, P(BATCH), P(BATCH), P(BATCH)), REPLICATED, params, *self._padded(nothing)
+            evaluation, (PER_SEED, P(BATCH), P(BATCH)), REPLICATED, weights, *self._padded(like[:0])
         )
 
-    def __call__(self, params: chex.ArrayTree, examples: Examples) -> Evaluation:
+    def __call__(self, weights: chex.ArrayTree, examples: Examples) -> Evaluation:
         """Evaluate every example; the last batch is padded and masked, never dropped.
 
         Args:
-          params: of every seed, [S, ...].
+          weights: of every seed, [S, ...].
           examples: one or more.
         """
-        metrics, logits = [], []
+        metrics, outputs = [], []
         for start in range(0, len(examples), self._size):
             batch = shard(self._padded(examples[start : start + self._size]), self._mesh, P(BATCH))
-            batch_metrics, batch_logits = self._evaluation(params, *batch)
+            batch_metrics, batch_outputs = self._evaluation(weights, *batch)
             metrics.append(batch_metrics)
-            logits.append(batch_logits)
-        metrics, logits = jax.device_get((metrics, logits))
+            outputs.append(batch_outputs)
+        metrics, outputs = jax.device_get((metrics, outputs))
         total = functools.reduce(lambda a, b: jax.tree.map(np.add, a, b), metrics)
-        return Evaluation(total, np.concatenate(logits, axis=1)[:, : len(examples)].astype(np.float32))
+        return Evaluation(total, np.concatenate(outputs, axis=1)[:, : len(examples)].astype(np.float32))
 
-    def _padded(self, examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Images, labels and mask of a full batch; the mask is false for the padding."""
+    def _padded(self, examples: Examples) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+        """A full batch and its mask, which is false for the padding; the padding has the length 1, as none may be 0."""
         missing = self._size - len(examples)
-        images = np.pad(examples.images, ((0, missing), (0, 0), (0, 0)))
-        return images, np.pad(examples.labels, (0, missing)), np.arange(self._size) < len(examples)
+        inputs, targets, *lengths = (
+            np.pad(array, ((0, missing), *((0, 0),) * (array.ndim - 1))) for array in examples.arrays
+        )
+        lengths = [np.maximum(of, 1) for of in lengths]
+        return (inputs, targets, *lengths), np.arange(self._size) < len(examples)

@@ -47,7 +47,7 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(directory, options=options)
 
     def __enter__(self) -> "Checkpoints":
-        """Nothing to do: the folder is open."""
+        """The folder is open."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -85,23 +85,25 @@ class Checkpoints:
         args = ocp.args.Composite(**{ITEM: ocp.args.StandardSave(unflatten_dict(arrays, sep="/"))})
         with self._failing_clearly():
             # On a full disk Orbax and TensorStore fail with long messages, so ask first.
-            size = sum(array.nbytes for array in arrays.values())
-            from_first_process(lambda: require_room(self._directory, size))
-            saved = self._manager.save(step, args=args)
-        if not saved:
-            raise RuntimeError(f"{self._directory} holds a later step than {step}")
+            from_first_process(lambda: require_room(self._directory, sum(array.nbytes for array in arrays.values())))
+            if not self._manager.save(step, args=args):
+                raise RuntimeError(f"{self._directory} holds a later step than {step}")
 
     def wait(self) -> None:
         """Wait for the save under way, until it is on the disk. Raises a UserError if it failed."""
         with self._failing_clearly():
             self._manager.wait_until_finished()
-            if self._manifest is not None and is_first_process():
-                with contextlib.suppress(FileNotFoundError):  # it is gone, as the next save will say
-                    sync_tree(self._directory / str(self._manifest.step))  # Orbax adds a file after the manifest
+            manifest, self._manifest = self._manifest, None
+            if manifest is None or not is_first_process():
+                return
+            saved = self._directory / str(manifest.step)
+            if self._directory.is_dir() and not saved.is_dir():  # Orbax drops a save when another process is lost
+                raise FileNotFoundError(f"that of step {manifest.step} is not there after its save")
+            with contextlib.suppress(FileNotFoundError):  # the run's folder is gone, as the next record will say
+                sync_tree(saved)  # Orbax adds a file after the manifest
                 sync_folder(self._directory)
-        if self._manifest is not None and is_first_process():
-            with contextlib.suppress(OSError):  # a later start that finds no checkpoint looks for this file
-                (self._directory.parent / SAVED).touch()
+        with contextlib.suppress(OSError):
+            (self._directory.parent / SAVED).touch()  # a later start that finds no checkpoint looks for it
 
     def _write_manifest(self) -> None:
         """Called by Orbax once the files are written, while the folder still has its temporary name.
@@ -123,6 +125,7 @@ class Checkpoints:
             yield
         except (KeyError, OSError, ValueError) as error:  # TensorStore's errors of the file system are ValueErrors
             step = f" of step {self._manifest.step}" if self._manifest is not None else "s"
+            self._manifest = None
             raise UserError(
                 f"The checkpoint{step} can't be saved in {self._directory} ({_first_line(error)}); what was saved "
                 "before is untouched: put that right, and continue with --resume."
@@ -217,7 +220,10 @@ def _read(folder: Path, manifest: Manifest, like: Any) -> Any:
     for name, array in fetch(arrays).items():
         if Leaf.of(array) != manifest.leaves[name]:
             raise DamagedError(folder / ITEM, f"{name} does not have the bytes that were saved")
-    leaves = map(_like, jax.tree.leaves(like), (arrays[name] for name in wanted))
+    leaves = [
+        jax.random.wrap_key_data(arrays[name]) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else arrays[name]
+        for name, leaf in zip(wanted, jax.tree.leaves(like), strict=True)
+    ]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
@@ -238,10 +244,6 @@ def arrays_on_disk(item: Path) -> dict[str, np.ndarray]:
     names = [key.removesuffix("/.zarray") for key in keys if key.endswith("/.zarray")]
     specs = {name: {"driver": "zarr", "kvstore": {**files, "path": f"{name}/"}} for name in names}
     return {name: tensorstore.open(spec).result().read().result() for name, spec in specs.items()}
-
-
-def _like(leaf: Any, bits: jax.Array) -> jax.Array:
-    return jax.random.wrap_key_data(bits) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else bits
 
 
 def _first_line(error: Exception) -> str:

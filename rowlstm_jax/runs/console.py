@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -23,16 +24,23 @@ def hide_errors_of_saves() -> None:
     """Drop tracebacks that Orbax prints of errors that it raises too, and of writes that it no longer awaits."""
     for logger in ("absl", "concurrent.futures"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
-    show = sys.excepthook
+    show, show_unraisable = sys.excepthook, sys.unraisablehook  # TensorStore's threads call both
     if getattr(show, "of_checkpoints", False):
         return
 
+    def is_of_a_save(error: BaseException | None) -> bool:
+        return type(error) is RuntimeError and str(error) == "Event loop is closed"
+
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+        if not is_of_a_save(error):
             show(kind, error, traceback)
 
+    def unraisable_hook(unraisable: Any) -> None:
+        if not is_of_a_save(unraisable.exc_value):
+            show_unraisable(unraisable)
+
     hook.of_checkpoints = True  # pyright: ignore[reportFunctionMemberAccess]
-    sys.excepthook = hook
+    sys.excepthook, sys.unraisablehook = hook, unraisable_hook
 
 
 def say(message: str) -> None:
@@ -43,6 +51,20 @@ def say(message: str) -> None:
 def warn(message: str) -> None:
     """Print a warning on stderr."""
     tqdm.write(printable(f"warning: {message}"), file=sys.stderr)
+
+
+def progress_bar(steps: int, done: int, always: bool) -> tqdm:
+    """A bar of steps, on a terminal or `always`."""
+    return tqdm(total=steps, initial=done, unit="step", disable=False if always else None)
+
+
+def show_record(bar: tqdm, line: str, one_line: bool) -> None:
+    """Print the line of a record above the progress bar, or with `--progress` show it in the bar."""
+    if one_line:
+        figures = line.partition("minibatch ")[2] or line.partition("validation ")[2]
+        bar.set_postfix_str(figures, refresh=False)
+    else:
+        bar.write(line)
 
 
 def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]], footer: Sequence[str] = ()) -> None:
@@ -75,10 +97,13 @@ def show_devices(mesh: jax.sharding.Mesh, batch_size: int, num_seeds: int, asked
 
 def show_splits(data: Splits) -> None:
     """Print the shapes and dtypes of the splits."""
-    image, dtype = data.train.images.shape[1:], data.train.images.dtype
+    shape, dtype, target = data.shape, data.train.inputs.dtype, data.train.targets.shape[1:]
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
-    rows = [(name, (len(part), *image), (len(part),), dtype) for name, part in parts.items()]
-    show_table("Splits", ("split", "images", "labels", "dtype"), rows)
+    rows = [(name, (len(part), *shape), (len(part), *target), dtype) for name, part in parts.items()]
+    inputs, targets = ("images" if dtype == "uint8" else "sequences"), ("labels" if data.class_names else "targets")
+    show_table("Splits", ("split", inputs, targets, "dtype"), rows)
+    if (lengths := data.train.lengths) is not None:
+        say(f"The sequences have lengths; those of the training part are {lengths.min()} to {lengths.max()} steps.")
 
 
 def show_parameters(params: chex.ArrayTree) -> None:

@@ -1,13 +1,16 @@
 """The data of a run: loaded, split and shown."""
 
+import dataclasses
+
 import numpy as np
 
-from rowlstm_jax.data import Splits, load, split
+from rowlstm_jax.data import Dataset, Splits, load, split
 from rowlstm_jax.errors import naming_flags
 from rowlstm_jax.parallel import all_or_none
 from rowlstm_jax.runs import console
 from rowlstm_jax.runs.folder import RunFolder
 from rowlstm_jax.runs.run import Run
+from rowlstm_jax.tasks import to_grey
 
 SAMPLES = (100, 101, 102)  # the test images that the notebook shows: a 6, a 0 and a 5 in MNIST
 
@@ -15,17 +18,27 @@ SAMPLES = (100, 101, 102)  # the test images that the notebook shows: a 6, a 0 a
 def load_data(run: Run, folder: RunFolder) -> Splits:
     """Load and split the data of a run's protocol; print their shapes and some samples with their label vectors.
 
+    With `--no-test` no test sample is shown.
+
     Raises:
       UserError: the data are not there, or damaged.
     """
     with folder.clock.phase("data"), all_or_none(), naming_flags(run.config, always=True):
-        dataset = load(run.protocol.dataset, run.config.data_dir, run.config.local_files, log=console.say)
-        data = split(dataset, run.protocol.validation_examples)
+        protocol, dataset = run.protocol, run.protocol.dataset
+        if not isinstance(dataset, Dataset):
+            dataset = load(dataset, run.config.data_dir, run.config.local_files, log=console.say)
+        if protocol.grey:
+            train, test = (dataclasses.replace(of, inputs=to_grey(of.inputs)) for of in (dataset.train, dataset.test))
+            dataset = dataclasses.replace(dataset, train=train, test=test)
+        data = split(dataset, protocol.validation_examples, protocol.validation_seed)
     console.show_splits(data)
-    indices = sample_indices(len(data.test))
-    for index, label in zip(indices, data.test.sample(indices).labels.tolist(), strict=True):
-        vector = (np.arange(len(data.class_names)) == label).astype(int).tolist()
-        console.say(f"test sample {index}: class {data.class_names[label]}, label vector {vector}")
+    indices = [] if run.config.no_test else sample_indices(len(data.test))
+    for index, target in zip(indices, data.test.sample(indices).targets.tolist(), strict=True):
+        if data.class_names:
+            vector = (np.arange(len(data.class_names)) == target).astype(int).tolist()
+            console.say(f"test sample {index}: class {data.class_names[target]}, label vector {vector}")
+        else:
+            console.say(f"test sample {index}: target {target}")
     return data
 
 

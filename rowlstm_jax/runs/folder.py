@@ -2,28 +2,35 @@
 
 import contextlib
 import datetime
-import json
 import os
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from rowlstm_jax.config import RunConfig, absolute, agreed_by_processes, to_json
 from rowlstm_jax.errors import UserError
-from rowlstm_jax.parallel import ending_together, from_first_process, is_first_process, largest_of_all, start
+from rowlstm_jax.parallel import (
+    all_or_none,
+    ending_together,
+    from_first_process,
+    is_first_process,
+    largest_of_all,
+    start,
+)
 from rowlstm_jax.paths import require_plain
 from rowlstm_jax.runs import console, environment
+from rowlstm_jax.runs.callbacks import Callbacks
 from rowlstm_jax.runs.clock import Clock
 from rowlstm_jax.runs.describe import opaque
 from rowlstm_jax.runs.files import SAVED, read_json, require_inside, write_json, writing
 from rowlstm_jax.runs.journal import Journal
+from rowlstm_jax.runs.lock import FolderLock
 from rowlstm_jax.runs.manifest import newest
 from rowlstm_jax.runs.run import Run, require_same_run
+from rowlstm_jax.runs.trackers import make_trackers
 
 RUNS = Path("runs")
+SHAPING = ("steps", "log_every", "reset_optimizer", "accept_changed_code")  # flags that a resumed run may change
 
 
 def choose_directory(experiment: str, config: RunConfig) -> Path:
@@ -60,7 +67,8 @@ class RunFolder:
 
     Attributes:
       path: of the folder.
-      journal: metrics.jsonl, TensorBoard events, openings of the test set.
+      journal: metrics.jsonl, openings of the test set.
+      callbacks: what follows the run.
       clock: seconds by phase.
       from_checkpoint: the folder of the run that gave the first weights, if any.
     """
@@ -70,9 +78,12 @@ class RunFolder:
         start(run.config)
         self._run = run
         self.path = Path(from_first_process(lambda: str(choose_directory(run.experiment, run.config))))
-        self.journal = Journal(self.path, run.config.seeds)
+        self.journal = Journal(self.path)
+        self.callbacks = Callbacks()
+        with all_or_none():
+            self.callbacks.add(make_trackers(run.config.track))
         self.from_checkpoint: str | None = None
-        self._lock, self._made = FolderLock(self.path), False
+        self._lock, self._made, self._earlier = FolderLock(self.path), False, {}
         background = ThreadPoolExecutor(max_workers=1)  # git takes some milliseconds
         self._git = background.submit(environment.git_state)
         background.shutdown(wait=False)
@@ -123,9 +134,9 @@ class RunFolder:
         return self._git.result()
 
     def summary(self) -> dict[str, Any]:
-        """The summary.json of a finished run; empty if there is none."""
+        """The summary.json of a finished run, also if `begin` removed it; empty if there was none."""
         path = self.path / "summary.json"
-        return read_json(path, "remove it, and resume again: it is made anew") if path.exists() else {}
+        return read_json(path, "remove it, and resume again: it is made anew") if path.exists() else self._earlier
 
     def _open(self) -> str | None:
         config = self._run.config
@@ -173,9 +184,9 @@ class RunFolder:
         run = self._run
         content = {
             "config": to_json(run.config) | {"from_checkpoint": self.from_checkpoint},
-            "identity": run.identity,
+            "earlier_flags": self._earlier_flags(step),
+            **run.described(),
             "versions": environment.versions(),
-            "code": run.code,
             "git": self.git,
         }
         write_json(self.path / "config.json", content)
@@ -183,16 +194,31 @@ class RunFolder:
         if not run.config.resume:  # an earlier run, now removed, may have left it
             (self.path / SAVED).unlink(missing_ok=True)
         if step < run.config.steps:
+            with contextlib.suppress(UserError):
+                self._earlier = self.summary()  # a run that has stopped early takes no step, and keeps it
             (self.path / "summary.json").unlink(missing_ok=True)
         self.journal.open(step)
+        self.callbacks.begin(self.path, run.config, self.journal.records())
         if parts := opaque(run.recipe, "recipe"):
             console.warn(
                 f"A resumed run can't tell whether these parts of the recipe are the same: {', '.join(parts)}."
             )
 
+    def _earlier_flags(self, step: int) -> list[dict[str, Any]]:
+        """The flags that shape the records and that earlier starts had otherwise, each with the step of their end."""
+        try:
+            saved = _read_config(self.path / "config.json")
+        except UserError:
+            return []
+        before, now = saved["config"], to_json(self._run.config)
+        changed = {name: before[name] for name in SHAPING if name in before and before[name] != now[name]}
+        earlier = saved.get("earlier_flags", [])
+        return [*earlier, {"until": step, **changed}] if changed and step else [*earlier]
+
     def _close(self, kind: type[BaseException] | None, *_: object) -> None:
         if not is_first_process():
             return
+        self.callbacks.close()
         with writing(self.path) if kind is None else contextlib.suppress(OSError):  # an earlier error counts more
             self.journal.close()
         with contextlib.suppress(OSError):
@@ -212,36 +238,3 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not all(isinstance(saved.get(name), dict) for name in ("config", "identity", "versions")):
         raise UserError(f"{path} can't be read as a run's config; resume another run.")
     return saved
-
-
-class FolderLock:
-    """A lock that ends with the process that holds it, however it ends; `.owner` names that process."""
-
-    def __init__(self, directory: Path):
-        self._directory, self._owner = directory, directory / ".owner"
-        self.lock = filelock.FileLock(directory / ".lock")
-
-    def acquire(self) -> None:
-        """Take the lock. Raises a UserError if another process has it."""
-        try:
-            self.lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise UserError(
-                f"{self._holder()} is using {self._directory}; wait for its end, or choose another --run-dir."
-            ) from error
-        write_json(self._owner, {"host": socket.gethostname(), "process": os.getpid()})
-
-    def release(self, *, remove: bool = False) -> None:
-        """Give the lock back, if this process has it; with `remove`, leave no file of it."""
-        if remove:  # while it is locked, so that no other process can lock the removed file
-            (self._directory / ".lock").unlink(missing_ok=True)
-        if self.lock.is_locked:
-            self._owner.unlink(missing_ok=True)
-            self.lock.release()
-
-    def _holder(self) -> str:
-        try:
-            owner = json.loads(self._owner.read_text())
-            return f"Process {int(owner['process'])} on {owner['host']}"
-        except (OSError, ValueError, KeyError, TypeError):  # it has just begun, or just ended
-            return "Another process"

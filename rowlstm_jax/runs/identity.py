@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import flax.linen as nn
+
 from rowlstm_jax.config import RunConfig, differences, free_on_resume, of_the_optimizer, to_json
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.models import WAYS_TO_COMPUTE
@@ -18,6 +20,8 @@ from rowlstm_jax.runs.source import definition, digest, digest_of, is_library, i
 from rowlstm_jax.tasks import Protocol
 from rowlstm_jax.training import Recipe
 
+LATER = ("loss", "metrics", "learning_rate")  # fields of a recipe that earlier versions did not have
+LOSS, METRICS = "recipe.loss", "recipe.metrics."  # names of parts
 MOST = 8  # settings that a refusal names
 BUILD_RECIPES = ("rowlstm_jax", "jax", "flax", "optax")  # packages
 ACCEPTED = "accept_changed_code"  # a name in an identity only if the flag is given
@@ -31,7 +35,11 @@ def identity(experiment: str, config: RunConfig, protocol: Protocol, recipe: Rec
     accepted = {ACCEPTED: True} if config.accept_changed_code else {}
     fields = {f"protocol.{name}": value for name, value in protocol.fields().items()}
     ways = {f"recipe.model.{name}" for name in WAYS_TO_COMPUTE}
-    parts = {name: value for name, value in describe(recipe, "recipe").items() if name not in ways}
+    described = describe(dataclasses.replace(recipe, metrics=None, learning_rate=None), "recipe")
+    for name, metric in (recipe.metrics or {}).items():  # each alone, as a run may get further ones
+        described |= describe(metric, f"{METRICS}{name}")
+    defaults = {f"recipe.{spec.name}": str(spec.default) for spec in dataclasses.fields(recipe) if spec.name in LATER}
+    parts = {name: value for name, value in described.items() if name not in ways and defaults.get(name) != value}
     return json.loads(json.dumps({"experiment": experiment, **flags, **accepted, **fields, **parts}))
 
 
@@ -40,9 +48,21 @@ def code_of(recipe: Any, extra: Iterable[Any] = ()) -> dict[str, str]:
 
     Installed packages and rowlstm_jax are left out: their versions identify them.
     """
+    metrics = (recipe.metrics or {}) if isinstance(recipe, Recipe) else {}
+    plain = dataclasses.replace(recipe, metrics=None, learning_rate=None) if isinstance(recipe, Recipe) else recipe
+    of_metrics = {
+        f"metrics.{name}: {part}": digest
+        for name, metric in metrics.items()
+        for part, digest in _code_in((metric,)).items()
+    }
+    return _script() | _code_in((plain, *extra)) | of_metrics
+
+
+def _code_in(values: tuple[Any, ...]) -> dict[str, str]:
+    """Digests of the user's functions, classes and modules in some values, by name."""
     used: dict[int, types.FunctionType | type] = {}
-    found = _script()
-    for _, value, _, _ in walk((recipe, *extra), "code"):
+    found: dict[str, str] = {}
+    for _, value, _, _ in walk(values, "code"):
         if isinstance(value, types.ModuleType) and not is_library(value.__name__) and getattr(value, "__file__", None):
             found[f"module {value.__name__}"] = digest(Path(value.__file__ or "").read_bytes())
         if isinstance(value, types.FunctionType | type):
@@ -52,6 +72,17 @@ def code_of(recipe: Any, extra: Iterable[Any] = ()) -> dict[str, str]:
         if name.rpartition(".")[0] not in classes:  # the source of a class contains its methods
             same = sum(other.partition(" (")[0] == name for other in found)
             found[f"{name} ({same + 1})" if same else name] = digest_of(value)
+    return found
+
+
+def own_modules(model: Any, name: str = "recipe.model") -> dict[str, dict[str, str]]:
+    """Where the classes of a user's Flax modules in a model are defined: module, name and file, by part."""
+    found = {}
+    for part, value, _, _ in walk(model, name):
+        if isinstance(value, nn.Module) and is_users(kind := type(value)):
+            module, qualified = definition(kind)
+            file = getattr(sys.modules.get(module), "__file__", None)
+            found[part] = {"module": module, "name": qualified, "file": str(Path(file).resolve()) if file else ""}
     return found
 
 
@@ -97,8 +128,14 @@ def comparable(
         both = name in saved and name in now
         if name in defaults:
             return not free_on_resume(name) and (name in saved or now[name] != defaults[name])
+        if name.startswith(METRICS):
+            metric = name.removeprefix(METRICS).partition(".")[0]
+            if f"{METRICS}{metric}" not in saved or f"{METRICS}{metric}" not in now:
+                return False  # a run may get further metrics, and lose some
+        if name == LOSS:
+            return True
         if not name.startswith("recipe"):
-            return same or both
+            return both or same
         if ACCEPTED in now and IN_SOURCE.match(name):
             return False
         if both and name.endswith(".__code__") and saved[name].partition(":")[0] != now[name].partition(":")[0]:

@@ -1,12 +1,9 @@
-"""The files of a run that grow: metrics.jsonl, TensorBoard events, and openings of the test set."""
+"""The files of a run that grow: metrics.jsonl, and openings of the test set."""
 
 import datetime
 import hashlib
-import sys
-import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.parallel import from_first_process
@@ -14,50 +11,17 @@ from rowlstm_jax.runs.files import read_lines, require_there, sync, to_lines, wr
 from rowlstm_jax.runs.records import Record, is_number
 
 
-class EventFile:
-    """A new file of TensorBoard events in a folder; each event is written at once.
-
-    tensorboardX's `SummaryWriter` has a thread that writes. If a full disk ends this thread, the writer waits for ever.
-    """
-
-    def __init__(self, directory: Path):
-        # Imported late, as it takes 0.15 s. It would import torch too, 1.5 s, unless torch seems not to be installed.
-        torch = sys.modules.get("torch")
-        sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
-        try:
-            from tensorboardX.event_file_writer import EventsWriter
-        finally:
-            del sys.modules["torch"]
-            if torch is not None:
-                sys.modules["torch"] = torch
-        self._writer = EventsWriter(str(directory / "events"))
-
-    def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Append an event with some numbers by name."""
-        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
-        from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
-
-        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self._writer.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=scalars)))
-
-    def close(self) -> None:
-        """Write what is buffered, and close the file."""
-        self._writer.close()
-
-
 class Journal:
     """The files of a run that grow; the first of several processes writes them.
 
     Args:
       directory: the folder of the run.
-      seeds: S of them; a list of S values in a record is one value for each seed.
     """
 
-    def __init__(self, directory: Path, seeds: range):
-        self._directory, self._seeds = directory, seeds
+    def __init__(self, directory: Path):
+        self._directory = directory
         self._recorded = hashlib.sha256()
         self._metrics: IO[str] | None = None
-        self._events: EventFile | None = None
 
     def open(self, step: int) -> None:
         """Open the files, in the first process, to continue after `step`; records of later steps are removed."""
@@ -66,21 +30,14 @@ class Journal:
         write_text(metrics, text)
         self._recorded = hashlib.sha256(text.encode())
         self._metrics = metrics.open("a")
-        # A killed process loses events that it had not flushed, so they are written anew from the records.
-        for old in self._directory.glob("events.out.tfevents.*"):
-            old.unlink()
-        self._events = EventFile(self._directory)
-        for record in kept:
-            self._show(**record)
 
     def close(self) -> None:
         """Close the files."""
-        for file in (self._metrics, self._events):
-            if file is not None:
-                file.close()
+        if self._metrics is not None:
+            self._metrics.close()
 
     def log(self, step: int, record: Record) -> None:
-        """Append a record to metrics.jsonl and its numbers to the TensorBoard events. May raise an OSError."""
+        """Append a record to metrics.jsonl. May raise an OSError."""
         from_first_process(lambda: self._log(step, record))
 
     def sync(self) -> None:
@@ -127,14 +84,3 @@ class Journal:
         self._metrics.write(line)
         self._metrics.flush()
         self._recorded.update(line.encode())
-        self._show(step, **record)
-
-    def _show(self, step: int, **record: Any) -> None:
-        if self._events is None:
-            return
-        scalars = {name: value for name, value in record.items() if not isinstance(value, list)}
-        for name, value in record.items():
-            if isinstance(value, list) and len(value) == len(self._seeds) and not isinstance(value[0], list):
-                of_seeds = zip(self._seeds, value, strict=True)
-                scalars |= {f"{name}/seed{seed}": of_seed for seed, of_seed in of_seeds}
-        self._events.add(step, {name: value for name, value in scalars.items() if value is not None})

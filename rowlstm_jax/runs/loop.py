@@ -4,60 +4,75 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import chex
 import jax
 import numpy as np
 from tqdm import tqdm
 
 from rowlstm_jax import parallel
 from rowlstm_jax.config import RunConfig
-from rowlstm_jax.data import Examples, Splits, batch_indices
+from rowlstm_jax.data import Examples, Splits, batches
 from rowlstm_jax.errors import InterruptedRun, NonFiniteError, UserError
 from rowlstm_jax.parallel import CompilationWatch, CompiledSteps, Evaluation, Seeds, all_or_none
 from rowlstm_jax.runs import console
 from rowlstm_jax.runs.checkpoint import Checkpoints
 from rowlstm_jax.runs.files import require_there, writing
 from rowlstm_jax.runs.folder import RunFolder
-from rowlstm_jax.runs.records import Record, by_seed, log_line, require_few_skipped, require_finite, training_record
+from rowlstm_jax.runs.prepare import make_steps, reading, require_fit
+from rowlstm_jax.runs.records import (
+    Record,
+    by_seed,
+    learning_rate,
+    log_line,
+    require_few_skipped,
+    require_finite,
+    skipping,
+    training_record,
+    without_update,
+)
 from rowlstm_jax.runs.resume import begin
 from rowlstm_jax.runs.run import Run
 from rowlstm_jax.runs.signals import stop_signals
-from rowlstm_jax.tasks import Preprocessing, order_index, read
-from rowlstm_jax.training import Metrics, RunState, SkipState
+from rowlstm_jax.training import Metrics, RunState
 
-MAX_STEPS_PER_DISPATCH = 100  # a dispatch can't be interrupted, so it stays short however rarely a run logs
+NOTED = ("reading", "layout")
 
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
     """The trained models of all seeds."""
 
-    params: chex.ArrayTree  # the weights that the protocol selects, [S, ...]
+    params: Any  # the weights that the protocol selects, [S, ...]
     selected_steps: list[int]  # the steps that they are from, [S]
     last_step: int
     steps_taken: int  # by this process; fewer after a resume
     evaluate: Callable[[Examples], Evaluation]  # of these weights
     validation: Evaluation | None  # None if there are no validation examples
+    noted: dict[str, Any]  # the parts `NOTED` of what its checkpoints say, see `resume.begin`
 
 
-def fit(run: Run, data: Splits, folder: RunFolder) -> Fitted:
+def fit(run: Run, data: Splits, folder: RunFolder, callbacks: Sequence[Any] = ()) -> Fitted:
     """Train a run, from its last checkpoint if it is resumed.
 
+    The first process calls the `callbacks`, see `Callback`, besides those of `--track`.
+
     Raises:
-      UserError: the batch is larger than the training data, the model larger than the memory, or the run can't go on
-        from what its folder contains.
+      UserError: the batch is larger than the training data, the model does not have an output for each class or is
+        larger than the memory, or the run can't go on from what its folder contains.
       NonFiniteError: a loss or gradient is not finite; nothing saved is lost.
       InterruptedRun: a signal came, see `stop_signals`; the state after the steps under way has been saved.
     """
     config, clock = run.config, folder.clock
     folder.require(run)
+    folder.callbacks.add(callbacks)
     if config.batch_size > len(data.train):
         raise UserError(
             f"--batch-size is {config.batch_size}, more than the {len(data.train)} training examples; choose less."
         )
+    preprocessing = run.protocol.preprocessing(data.train)
+    require_fit(run, data, preprocessing)
     seeds = Seeds(config.num_seeds, parallel.make_mesh(config.batch_size, config.devices, config.num_seeds))
     console.show_devices(seeds.mesh, config.batch_size, config.num_seeds, config.devices is not None)
     if config.memory_health:
@@ -65,9 +80,9 @@ def fit(run: Run, data: Splits, folder: RunFolder) -> Fitted:
     with writing(folder.path), contextlib.ExitStack() as stack:
         signals = stack.enter_context(stop_signals())
         with clock.phase("compile"), all_or_none():
-            compiled = _make_steps(run, data, seeds)
+            compiled = make_steps(run, data, seeds, preprocessing)
         with clock.phase("checkpoint"), all_or_none():
-            first_step, state, about = begin(run, folder, compiled, data)
+            first_step, state, about = begin(run, folder, compiled, data, reading(data, preprocessing))
             checkpoints = stack.enter_context(Checkpoints(folder.path / "checkpoints", about))
             if folder.from_checkpoint and not first_step:  # that run may go on and change its weights
                 checkpoints.save(0, state, recorded=folder.journal.recorded)
@@ -77,35 +92,25 @@ def fit(run: Run, data: Splits, folder: RunFolder) -> Fitted:
         console.show_parameters(state.state.params)
         state.evaluation_params()  # compiles the conversion of an average of another dtype
         watch = stack.enter_context(parallel.watch_compilation()) if config.strict_compile else None
-        step, state = _Loop(config, folder, compiled, checkpoints, data, signals, watch).train(first_step, state)
+        step, state = _Loop(run, folder, compiled, checkpoints, data, signals, watch).train(first_step, state)
+    if rest := without_update(state.state.opt_state):
+        console.say(
+            f"The last {rest} steps did not fill a group of optax.MultiSteps: their gradients have changed no weights."
+        )
     params, selected = state.evaluation_params(), [step] * config.num_seeds
     if state.scores is not None:
         params, selected = state.best, jax.device_get(state.scores.step).tolist()
     with clock.phase("validation"):
         validation = compiled.evaluate(params, data.validation) if len(data.validation) else None
     evaluate = functools.partial(compiled.evaluate, params)
-    return Fitted(params, selected, step, step - first_step, evaluate, validation)
-
-
-def _make_steps(run: Run, data: Splits, seeds: Seeds) -> CompiledSteps:
-    config, index = run.config, order_index(run.protocol.order, *data.train.images.shape[1:])
-    return CompiledSteps(
-        run.recipe,
-        Preprocessing(functools.partial(read, index=index), run.protocol.augmentation),
-        data.train,
-        config.batch_size,
-        min(config.log_every, config.steps, MAX_STEPS_PER_DISPATCH),
-        seeds,
-        select_best=run.protocol.selection == "best_validation",
-        measure_memory=config.memory_health,
-    )
+    return Fitted(params, selected, step, step - first_step, evaluate, validation, {k: about[k] for k in NOTED})
 
 
 @dataclasses.dataclass(frozen=True)
 class _Loop:
     """The steps of a run, and what is due between them: records, validation, checkpoints, and the end."""
 
-    config: RunConfig
+    run: Run
     folder: RunFolder
     compiled: CompiledSteps
     checkpoints: Checkpoints
@@ -113,12 +118,16 @@ class _Loop:
     signals: list[int]
     watch: CompilationWatch | None
 
+    @property
+    def config(self) -> RunConfig:
+        return self.run.config
+
     def train(self, step: int, state: RunState) -> tuple[int, RunState]:
         """Train to the last step, or until every seed has stopped."""
         config, compiled, clock = self.config, self.compiled, self.folder.clock
         first_step, began = step, time.perf_counter()
         trace_wanted = config.profile and parallel.is_first_process()
-        with jax.transfer_guard("disallow"), tqdm(total=config.steps, initial=step, unit="step", disable=None) as bar:
+        with jax.transfer_guard("disallow"), console.progress_bar(config.steps, step, config.progress) as bar:
             while step < config.steps and not compiled.all_stopped(state):
                 self._stop_if_asked(step, state)
                 stop = _next_stop(config, step, compiled.steps_per_dispatch)
@@ -127,9 +136,9 @@ class _Loop:
                 trace_wanted = trace_wanted and not traced
                 profile = jax.profiler.trace(self.folder.path / "profile") if traced else contextlib.nullcontext()
                 with clock.phase("train"), profile:
-                    indices = _batches(config, len(self.data.train), step, stop - step)
+                    indices = batches(config.seeds, len(self.data.train), config.batch_size, step, stop - step)
                     state = compiled.train(state, indices)
-                    after_update = compiled.evaluate_minibatch(state.state.params, indices[:, -1])  # in the background
+                    after_update = compiled.evaluate_minibatch(state.weights, indices[:, -1])  # in the background
                     sums = jax.device_get(state.metrics)
                 clock.seconds["loop"] = time.perf_counter() - began  # from the first step to the last
                 with clock.phase("minibatch"):
@@ -138,12 +147,13 @@ class _Loop:
                 step = stop
                 self._require_finite(step, state, sums, after_update)
                 state, record = self._record(step, state, sums, after_update, indices[:, -1])
-                if record:
-                    self.folder.journal.log(step, record)
-                    bar.write(log_line(step, config.steps, record))
-                self._save_if_due(step, state)
+                if ends := bool(record) and self._log(step, record, bar):
+                    state = self._evaluate_now(step, state)
+                self._save_if_due(step, state, ends)
                 if self.watch is not None:
                     self.watch.forbid()
+                if ends:
+                    break
             self._stop_if_asked(step, state)  # a signal may have come during the last steps
         return step, state
 
@@ -154,12 +164,14 @@ class _Loop:
         record, config = {}, self.config
         if _due(config, step, config.log_every):
             record = training_record(step * config.batch_size, sums, after_update)
+            if (rate := learning_rate(self.run.recipe, state.state.opt_state, step, config.num_seeds)) is not None:
+                record["learning_rate"] = rate
             if config.memory_health:
                 with self.folder.clock.phase("memory_health"):
-                    health = jax.device_get(self.compiled.gradient_diagnostics(state.state.params, last_batch))
+                    health = jax.device_get(self.compiled.gradient_diagnostics(state.weights, last_batch))
                 record |= {name: by_seed(values) for name, values in health.items()}
             if config.on_nonfinite == "skip":
-                record["skipped_steps"] = by_seed(_skipping(state).total)
+                record["skipped_steps"] = by_seed(skipping(state.state.opt_state).total)
             state = state.replace(metrics=self.compiled.zero_metrics())
         if _due(config, step, config.eval_every) and len(self.data.validation):
             state, validation = self._validate(step, state)
@@ -168,19 +180,21 @@ class _Loop:
 
     def _validate(self, step: int, state: RunState) -> tuple[RunState, Record]:
         with self.folder.clock.phase("validation"):
-            params = state.evaluation_params()
-            validation = self.compiled.evaluate(params, self.data.validation)
+            weights = state.evaluation_params()
+            validation = self.compiled.evaluate(weights, self.data.validation)
             if not np.isfinite(validation.loss).all():
                 losses = ", ".join(f"{loss:g}" for loss in validation.loss)
                 raise NonFiniteError(
                     f"The validation loss at step {step} is not finite ({losses}); lower --learning-rate."
                 )
-            state = self.compiled.select(state, params, step, validation.accuracy)
-        loss, accuracy = by_seed(validation.loss), by_seed(validation.accuracy)
-        return state, {"validation_loss": loss, "validation_accuracy": accuracy}
+            way, _, name = self.run.protocol.select_by.partition(" ")
+            if state.scores is not None:
+                score = validation.means[name] if way == "max" else -validation.means[name]
+                state = self.compiled.select(state, weights, step, score)
+        return state, {f"validation_{name}": by_seed(values) for name, values in validation.means.items()}
 
-    def _save_if_due(self, step: int, state: RunState) -> None:
-        if _due(self.config, step, self.config.eval_every) or step % self.config.checkpoint_every == 0:
+    def _save_if_due(self, step: int, state: RunState, always: bool) -> None:
+        if always or _due(self.config, step, self.config.eval_every) or step % self.config.checkpoint_every == 0:
             with self.folder.clock.phase("checkpoint"), all_or_none():
                 parallel.from_first_process(lambda: require_there(self.folder.path))
                 self._save(step, state)
@@ -199,6 +213,21 @@ class _Loop:
                 signum,
             )
 
+    def _evaluate_now(self, step: int, state: RunState) -> RunState:
+        """A callback ends the training: evaluate, as after the last step."""
+        if not _due(self.config, step, self.config.eval_every) and len(self.data.validation):
+            state, record = self._validate(step, state)
+            self._log(step, record)
+        return state
+
+    def _log(self, step: int, record: Record, bar: tqdm | None = None) -> bool:
+        """Write a record down and show it. Returns whether a callback asks for the end of the training."""
+        self.folder.journal.log(step, record)
+        self.folder.callbacks.log(step, record)
+        if bar is not None:
+            console.show_record(bar, log_line(step, self.config.steps, record), self.config.progress)
+        return bool(parallel.largest_of_all(self.folder.callbacks.stopped))
+
     def _require_finite(self, step: int, state: RunState, sums: Metrics, after_update: Metrics) -> None:
         saved, folder = self.checkpoints.latest_step, self.folder.path
         kept = (
@@ -207,18 +236,7 @@ class _Loop:
         if self.config.on_nonfinite == "halt":
             require_finite(self.config.seeds, step, sums, after_update, kept)
         else:
-            require_few_skipped(self.config.seeds, step, np.asarray(_skipping(state).longest), kept)
-
-
-def _skipping(state: RunState) -> SkipState:
-    """The counts of `skip_nonfinite`, [S] each, in every process."""
-    opt_state: Any = state.state.opt_state
-    return parallel.fetch(opt_state.replace(inner=None))
-
-
-def _batches(config: RunConfig, num_examples: int, step: int, count: int) -> np.ndarray:
-    """The batches of some steps, int32 [S, count, B]."""
-    return np.stack([batch_indices(seed, num_examples, config.batch_size, step, count) for seed in config.seeds])
+            require_few_skipped(self.config.seeds, step, np.asarray(skipping(state.state.opt_state).longest), kept)
 
 
 def _due(config: RunConfig, step: int, every: int) -> bool:

@@ -4,13 +4,16 @@ In all functions `sums` are over the steps since the last record, and `after_upd
 update, as in the notebook; both are [S].
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
+import optax
 
 from rowlstm_jax.errors import NonFiniteError
-from rowlstm_jax.training import Metrics
+from rowlstm_jax.parallel import fetch
+from rowlstm_jax.training import Metrics, Recipe, SkipState, parts_of
 
 Record = dict[str, Any]  # by name, a number, or a list with a number for each of several seeds
 MAX_SKIPPED = 10  # steps in a row that are not finite
@@ -35,13 +38,40 @@ def training_record(examples: int, sums: Metrics, after_update: Metrics) -> Reco
     """The last minibatch and means since the last record; `examples` is how many each seed has seen."""
     with np.errstate(invalid="ignore"):  # if all steps were skipped
         values = {
-            "loss": after_update.mean_loss,
-            "accuracy": after_update.accuracy,
-            "train_loss": sums.mean_loss,
-            "train_accuracy": sums.accuracy,
+            **after_update.means,
+            **{f"train_{name}": value for name, value in sums.means.items()},
             "gradient_norm": sums.gradient_norm / sums.steps,
         }
     return {"examples": examples} | {name: by_seed(value) for name, value in values.items()}
+
+
+def learning_rate(recipe: Recipe, opt_state: Any, step: int, num_seeds: int) -> Any:
+    """The step size of the last update: what the recipe says, or what the optimiser's state has; or None.
+
+    A schedule is asked for the number of updates that the optimiser's own schedule has counted, if it has one: with
+    `optax.MultiSteps`, skipped steps or a reset, that is not the number of steps.
+    """
+    said = recipe.learning_rate
+    if said is None:
+        found = optax.tree_utils.tree_get_all_with_path(opt_state, "learning_rate")
+        return by_seed(fetch(found[0][1])) if found else None
+    if not callable(said):
+        return by_seed(np.full(num_seeds, said, float))
+    schedules = parts_of(opt_state, optax.ScaleByScheduleState)
+    taken = fetch(schedules[0].count) if schedules else np.full(num_seeds, step)
+    with jax.transfer_guard("allow"):  # a schedule computes with Python's numbers
+        return by_seed([float(np.asarray(said(max(int(count) - 1, 0)))) for count in taken])
+
+
+def without_update(opt_state: Any) -> int:
+    """The steps at the end whose gradients `optax.MultiSteps` has added up and not used; 0 without it."""
+    groups = parts_of(opt_state, optax.MultiStepsState)
+    return max((int(fetch(node.mini_step).max()) for node in groups), default=0)
+
+
+def skipping(opt_state: Any) -> SkipState:
+    """The counts of `skip_nonfinite`, [S] each, in every process."""
+    return fetch(opt_state.replace(inner=None))
 
 
 def log_line(step: int, steps: int, record: Mapping[str, Any]) -> str:
@@ -50,14 +80,21 @@ def log_line(step: int, steps: int, record: Mapping[str, Any]) -> str:
     def mean(name: str) -> float:
         return float(np.mean(np.asarray(record[name], float)))  # NaN where one is null
 
+    def figures(names: Sequence[str]) -> str:
+        short = [name.removeprefix("validation_") for name in names]
+        digits = {"loss": 6}
+        return ", ".join(f"{s} {mean(n):.{digits.get(s, 5)}f}" for s, n in zip(short, names, strict=True))
+
     parts = [f"step {step}/{steps}"]
     if "loss" in record:
         parts.append(f"samples {record['examples']:,}")
-        parts.append(f"minibatch loss {mean('loss'):.6f}, accuracy {mean('accuracy'):.5f}")
+        names = [name.removeprefix("train_") for name in record if name.startswith("train_")]
+        parts.append(f"minibatch {figures(names)}")
     if "skipped_steps" in record:
         parts.append(f"steps skipped so far {np.sum(record['skipped_steps'])}")
     if "validation_loss" in record:
-        parts.append(f"validation loss {mean('validation_loss'):.6f}, accuracy {mean('validation_accuracy'):.5f}")
+        names = [name for name in record if name.startswith("validation_")]
+        parts.append(f"validation {figures(names)}")
     if isinstance(record.get("loss", record.get("validation_loss")), list):
         parts.append(f"(means over {np.size(record.get('loss', record.get('validation_loss')))} seeds)")
     return "  ".join(parts)

@@ -13,18 +13,20 @@ from flax.traverse_util import flatten_dict
 from rowlstm_jax.config import absolute
 from rowlstm_jax.data import Splits
 from rowlstm_jax.errors import UserError
-from rowlstm_jax.models import WAYS_TO_COMPUTE
+from rowlstm_jax.models import WAYS_TO_COMPUTE, weights
 from rowlstm_jax.parallel import CompiledSteps, from_first_process, is_first_process
 from rowlstm_jax.runs import checkpoint, console, environment, manifest
 from rowlstm_jax.runs.describe import describe
 from rowlstm_jax.runs.files import SAVED, lines_digest, require_room
 from rowlstm_jax.runs.folder import RunFolder
 from rowlstm_jax.runs.identity import comparable, refuse
-from rowlstm_jax.runs.manifest import Manifest
+from rowlstm_jax.runs.manifest import Leaf, Manifest
 from rowlstm_jax.runs.run import Run, require_same_run
 from rowlstm_jax.training import RunState
 
 OPTIMIZER = "state/opt_state/"
+MORE = "metrics/more/"
+WEIGHTS = ("state/params/", "state/collections/")
 
 
 class Start(NamedTuple):
@@ -35,8 +37,10 @@ class Start(NamedTuple):
     about: dict[str, Any]  # for the `Manifest.about` of every checkpoint
 
 
-def begin(run: Run, folder: RunFolder, steps: CompiledSteps, data: Splits) -> Start:
-    """Find out where a run begins, and open its files; `steps` need not be compiled.
+def begin(
+    run: Run, folder: RunFolder, steps: CompiledSteps, data: Splits, reading: dict[str, Any] | None = None
+) -> Start:
+    """Find out where a run begins, and open its files; `steps` need not be compiled. `reading` is noted.
 
     Raises:
       UserError: the run can't go on from what its folder contains.
@@ -45,7 +49,8 @@ def begin(run: Run, folder: RunFolder, steps: CompiledSteps, data: Splits) -> St
     about = {
         "identity": run.identity,
         "code": run.code,
-        "image_shape": list(data.train.images.shape[1:]),
+        "image_shape": list(data.train.inputs.shape[1:]),
+        "reading": reading,
         "data": {"name": data.name, "version": data.version, "sha256": data.sha256},
         "environment": environment.describe(),
         "layout": _layout(run.recipe.model, steps.mesh),
@@ -71,6 +76,8 @@ def _resume(run: Run, folder: RunFolder, steps: CompiledSteps, about: dict[str, 
         console.say("The run has no checkpoint yet: it starts from step 0.")
         return None
     step, state, saved = restored
+    more = {**steps.zero_metrics().more, **state.metrics.more}  # a metric that is new begins here
+    state = state.replace(metrics=state.metrics.replace(more=more))
     if step > run.config.steps:
         raise UserError(
             f"--steps is {run.config.steps}, but {folder.path} has taken {step} already; ask for at least that."
@@ -79,7 +86,7 @@ def _resume(run: Run, folder: RunFolder, steps: CompiledSteps, about: dict[str, 
     about["optimizer_reset"] = saved["optimizer_reset"]
     if _resets(run, saved):
         optimizer, about["optimizer_reset"] = ", its optimiser anew", step
-        fresh = steps.begin(np.array(run.config.seeds, np.uint32), state.state.params)
+        fresh = steps.begin(np.array(run.config.seeds, np.uint32), state.weights)
         state = state.replace(state=state.state.replace(opt_state=fresh.state.opt_state))
     elif run.config.reset_optimizer:
         optimizer = f"; its optimiser was reset at step {about['optimizer_reset']}, and is not reset again"
@@ -137,9 +144,17 @@ def _choose(run: Run, folder: Path, shapes: RunState, data: Mapping[str, Any], f
     if _resets(run, found.about):
         shapes = shapes.replace(state=shapes.state.replace(opt_state=None))
         saved = {name: leaf for name, leaf in saved.items() if not name.startswith(OPTIMIZER)}
+    shapes, saved = _without_new_metrics(shapes, saved)
     if table := manifest.differences(saved, manifest.named(shapes)):
         refuse(directory, [], table, same_but_optimizer=True)
     return shapes
+
+
+def _without_new_metrics(shapes: RunState, saved: dict[str, Leaf]) -> tuple[RunState, dict[str, Leaf]]:
+    """Without the sums of further metrics that only the run, or only the checkpoint, has."""
+    kept = {name: sums for name, sums in shapes.metrics.more.items() if f"{MORE}{name}/0" in saved}
+    both = {name: leaf for name, leaf in saved.items() if not name.startswith(MORE) or name.split("/")[2] in kept}
+    return shapes.replace(metrics=shapes.metrics.replace(more=kept)), both
 
 
 def _resets(run: Run, saved: Mapping[str, Any]) -> bool:
@@ -176,11 +191,12 @@ def _other_bits(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _weights(folder: Path, shapes: RunState) -> Any:
-    """The weights of the newest good checkpoint of another run, which may be running."""
-    wanted = {"state": {"params": shapes.state.params}}
+    """The weights of the newest good checkpoint of another run, which may be running; see `models.variables`."""
+    collections = {"collections": shapes.state.collections} if shapes.state.collections else {}
+    wanted = {"state": {"params": shapes.state.params, **collections}}
 
     def choose(found: Manifest) -> Any:
-        saved = {name: leaf for name, leaf in found.leaves.items() if name.startswith("state/params/")}
+        saved = {name: leaf for name, leaf in found.leaves.items() if name.startswith(WEIGHTS)}
         if table := manifest.differences(saved, manifest.named(wanted)):
             raise UserError(
                 f"--from-checkpoint {folder} has the weights of another model or of another number of seeds; build the "
@@ -192,4 +208,4 @@ def _weights(folder: Path, shapes: RunState) -> Any:
     if restored is None:
         raise UserError(f"--from-checkpoint {folder} names no folder of a run that has a checkpoint; name one.")
     console.say(f"Weights from step {restored.step} of {folder}.")
-    return restored.tree["state"]["params"]
+    return weights(restored.tree["state"]["params"], restored.tree["state"].get("collections", {}))

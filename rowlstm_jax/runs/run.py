@@ -12,8 +12,8 @@ import numpy as np
 from rowlstm_jax.config import RunConfig
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.runs import environment, manifest
-from rowlstm_jax.runs.identity import changed_code, code_of, identity, require_same
-from rowlstm_jax.tasks import ORDERS, Protocol, order_index
+from rowlstm_jax.runs.identity import changed_code, code_of, identity, own_modules, require_same
+from rowlstm_jax.tasks import ORDERS, Augmentation, Protocol
 from rowlstm_jax.training import Recipe, initial_state, skip_nonfinite
 
 
@@ -54,7 +54,14 @@ class Run:
     @functools.cached_property
     def code(self) -> dict[str, str]:
         """Digests of the user's code that the run consists of, by name."""
-        return code_of(self.recipe, extra=(ORDERS.get(self.protocol.order),))
+        augmentation = self.protocol.augmentation
+        varies = (augmentation.function,) if isinstance(augmentation, Augmentation) else ()
+        return code_of(self.recipe, extra=(ORDERS.get(self.protocol.order), *varies))
+
+    def described(self) -> dict[str, Any]:
+        """What config.json says of the run besides its flags, as JSON values."""
+        modules = own_modules(self.recipe.model)
+        return {"identity": self.identity, "protocol": self.protocol.to_json(), "modules": modules, "code": self.code}
 
 
 def require_same_run(run: Run, where: Path, saved: Mapping[str, Any], checkpoints: Path) -> None:
@@ -82,8 +89,9 @@ def different_arrays(checkpoints: Path, protocol: Protocol, recipe: Recipe, num_
     saved = manifest.newest(checkpoints)
     if saved is None:
         return ""
-    index = order_index(protocol.order, *saved.about["image_shape"])
-    inputs = jax.ShapeDtypeStruct((1, *index.shape), np.float32)
-    best, seeds = protocol.selection == "best_validation", np.zeros(num_seeds, np.uint32)
-    now = jax.eval_shape(lambda seeds: initial_state(recipe, inputs, seeds, select_best=best), seeds)
-    return manifest.differences(saved.leaves, manifest.named(now))
+    inputs = jax.ShapeDtypeStruct((1, *protocol.sequence_shape_of(tuple(saved.about["image_shape"]))), np.float32)
+    kind = {"select_best": protocol.selection == "best_validation", "classes": "metrics/correct" in saved.leaves}
+    begin = functools.partial(initial_state, dataclasses.replace(recipe, metrics=None), inputs, **kind)
+    now = jax.eval_shape(begin, np.zeros(num_seeds, np.uint32))
+    kept = {name: leaf for name, leaf in saved.leaves.items() if not name.startswith("metrics/more/")}
+    return manifest.differences(kept, manifest.named(now))

@@ -5,23 +5,31 @@ if their protocols have the same SHA-256. This floor uses `data` for the names a
 in this folder lists the protocols and orders, and shows how to add one.
 """
 
-from rowlstm_jax.tasks.augmentation import Affine, augment
-from rowlstm_jax.tasks.orders import ORDERS, Preprocessing, Read, order_digest, order_index, read, require_orders, scale
-from rowlstm_jax.tasks.protocol import PROTOCOLS, Protocol, find_protocol, protocol_digest
+from rowlstm_jax.tasks.augmentation import FLIP_AND_CROP, Affine, Augmentation, augment, random_crop, random_flip
+from rowlstm_jax.tasks.orders import ORDERS, Read, order_digest, order_index, read, require_orders
+from rowlstm_jax.tasks.preprocessing import Preprocessing, Standardization, scale, to_grey
+from rowlstm_jax.tasks.protocol import PROTOCOLS, Protocol, find_protocol, own_protocol, protocol_digest
 
 __all__ = [
+    "FLIP_AND_CROP",
     "ORDERS",
     "PROTOCOLS",
     "Affine",
+    "Augmentation",
     "Preprocessing",
     "Protocol",
     "Read",
+    "Standardization",
     "augment",
     "find_protocol",
     "order_digest",
     "order_index",
+    "own_protocol",
     "protocol_digest",
+    "random_crop",
+    "random_flip",
     "read",
     "require_orders",
     "scale",
+    "to_grey",
 ]

@@ -1,7 +1,10 @@
-"""Random affine maps of training images, inside jit. Pure."""
+"""Random changes of training images, inside jit: affine maps, flips, crops, or a function. Pure."""
 
 import dataclasses
+import hashlib
+import inspect
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -40,8 +43,88 @@ class Affine:
             raise ValueError(f"scale is {self.scale}; it must be less than 1, or images shrink to nothing.")
 
 
-def augment(images: jax.Array, key: jax.Array, affine: Affine, axis: str | None = None) -> jax.Array:
-    """Warp each image by a random affine map of its own.
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Any random change of training images, as part of a protocol.
+
+    Example:
+      >>> def brighten(images, key):
+      ...     return images * jax.random.uniform(key, minval=0.8, maxval=1.0)
+      >>> augmentation = Augmentation("brighten", brighten)
+
+    Attributes:
+      name: in the protocol.
+      function: (images, key) -> images, float32 [B, R, K] or [B, R, K, channels] from 0 to 1, traced by JAX. It is
+        called with one image at a time, B = 1, and a key of its own, so that the number of devices does not matter.
+      digest: identifies what the function does. By default the SHA-256 of its source; where Python has no source, as
+        with `python -c`, that of its compiled code, which depends on the version of Python.
+
+    Raises:
+      ValueError: no `digest` is given, and it is no Python function, or it uses values of a function around it.
+    """
+
+    name: str
+    function: Callable[[jax.Array, jax.Array], jax.Array]
+    digest: str = ""
+
+    def __post_init__(self):
+        if self.digest:
+            return
+        try:
+            code = inspect.getsource(self.function)
+        except OSError:
+            compiled = self.function.__code__
+            code = f"{compiled.co_code.hex()} {compiled.co_consts} {compiled.co_names}"
+        except TypeError as error:
+            raise ValueError(
+                f"augmentation {self.name} is no Python function; give a digest that identifies it."
+            ) from error
+        if getattr(self.function, "__closure__", None):
+            raise ValueError(
+                f"augmentation {self.name} has values of the function around it; give a digest that identifies it."
+            )
+        object.__setattr__(self, "digest", hashlib.sha256(code.encode()).hexdigest())
+
+    def fields(self) -> dict[str, str]:
+        """Name and digest, for the protocol."""
+        return {"name": self.name, "sha256": self.digest}
+
+
+def random_flip(images: jax.Array, key: jax.Array) -> jax.Array:
+    """Mirror left to right with probability 1/2: [1, R, K] or [1, R, K, channels]."""
+    return jnp.where(jax.random.bernoulli(key), jnp.flip(images, axis=2), images)
+
+
+def random_crop(images: jax.Array, key: jax.Array, padding: int = 4) -> jax.Array:
+    """Pad with zeros on all sides and cut out a part of the old size at random: [1, R, K] or [1, R, K, channels].
+
+    Source: Lee et al., arXiv:1409.5185, section 4.1; He et al., arXiv:1512.03385, section 4.2, for CIFAR-10.
+    """
+    rest = ((0, 0),) * (images.ndim - 3)
+    padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), *rest))
+    row, column = jax.random.randint(key, (2,), 0, 2 * padding + 1)
+    return jax.lax.dynamic_slice(padded, (0, row, column, *(0,) * len(rest)), images.shape)
+
+
+def _flip_and_crop(images: jax.Array, key: jax.Array) -> jax.Array:
+    first, second = jax.random.split(key)
+    return random_crop(random_flip(images, first), second)
+
+
+# The usual one for CIFAR-10; the digest changes if what it does changes.
+FLIP_AND_CROP = Augmentation("flip_and_crop", _flip_and_crop, digest="flip with 1/2, crop with padding 4; version 1")
+
+
+def keys_of_examples(key: jax.Array, count: int, axis: str | None) -> jax.Array:
+    """A key for each of a device's `count` examples, by its position in the whole batch; see `augment` for `axis`."""
+    first = 0 if axis is None else jax.lax.axis_index(axis) * count
+    return jax.vmap(lambda position: jax.random.fold_in(key, position))(first + jnp.arange(count))
+
+
+def augment(
+    images: jax.Array, key: jax.Array, augmentation: Affine | Augmentation, axis: str | None = None
+) -> jax.Array:
+    """Change each image at random: by an affine map of its own, or by a function.
 
     Example:
       >>> images = jnp.ones((100, 28, 28))
@@ -49,20 +132,23 @@ def augment(images: jax.Array, key: jax.Array, affine: Affine, axis: str | None 
       (100, 28, 28)
 
     Args:
-      images: float [B, R, K].
-      key: decides the maps; a new one for each step.
-      affine: the ranges of the maps; static under jit.
+      images: float [B, R, K] or [B, R, K, channels].
+      key: decides the changes; a new one for each step.
+      augmentation: the ranges of the maps, or a function; static under jit.
       axis: under `jax.shard_map`, the mesh axis over which a larger batch is split; this device has B images of it. An
-        image's map depends on its position in the whole batch, not on the number of devices.
+        image's change depends on its position in the whole batch, not on the number of devices.
 
     Returns:
-      Float [B, R, K], the images themselves if `affine` is `Affine()`.
+      Float, of the shape of `images`; the images themselves if it is `Affine()`.
     """
-    if affine == Affine():
+    if isinstance(augmentation, Augmentation):
+        keys = keys_of_examples(key, len(images), axis)
+        return jax.vmap(lambda image, key: augmentation.function(image[None], key)[0])(images, keys)
+    if augmentation == Affine():
         return images
     if axis is None:
-        return warp(images, random_maps(key, len(images), affine))
-    maps = random_maps(key, len(images) * jax.lax.axis_size(axis), affine)
+        return warp(images, random_maps(key, len(images), augmentation))
+    maps = random_maps(key, len(images) * jax.lax.axis_size(axis), augmentation)
     first = jax.lax.axis_index(axis) * len(images)
     return warp(images, jax.lax.dynamic_slice_in_dim(maps, first, len(images)))
 
@@ -110,17 +196,19 @@ def warp(images: jax.Array, maps: jax.Array) -> jax.Array:
               [4., 5., 0.]]], dtype=float32)
 
     Args:
-      images: float [B, R, K].
+      images: float [B, R, K] or [B, R, K, channels].
       maps: float [B, 2, 3], A and t as the last column.
 
     Returns:
-      [B, R, K], in the dtype of the images.
+      The warped images, in the shape and dtype of the images.
 
     Raises:
       ValueError: the shapes do not fit together.
     """
-    if images.ndim != 3 or maps.shape != (len(images), 2, 3):
+    if images.ndim not in (3, 4) or maps.shape != (len(images), 2, 3):
         raise ValueError(f"images {images.shape} and maps {maps.shape} must be [B, R, K] and [B, 2, 3].")
+    if images.ndim == 4:
+        return jax.vmap(warp, in_axes=(3, None), out_axes=3)(images, maps)
     return jax.vmap(_warp)(images, maps)  # image by image: on a CPU this gather is faster than one from all images
 
 

@@ -4,11 +4,15 @@ An order is an array of positions, index [T, F]: time step t reads the pixels in
 row by row, from the top. To add an order, add a function of the image's size to `ORDERS`:
 
     ORDERS["rows_from_below"] = lambda rows, columns: np.arange(rows * columns).reshape(rows, columns)[::-1]
+
+A pixel of an image with channels [R, K, channels] is read with all its channels, so F is `channels` times as large. A
+sequence [T, F] of numbers is read as an image of T rows: the order "rows" reads it as it is.
 """
 
-import dataclasses
 import functools
 import hashlib
+import math
+import re
 from collections.abc import Callable, Sequence
 
 import jax
@@ -16,37 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from rowlstm_jax.tasks import permutations
-from rowlstm_jax.tasks.augmentation import Affine
 
 Order = Callable[[int, int], np.ndarray]  # R, K -> index [T, F]
-Read = Callable[[jax.Array], jax.Array]  # images [B, R, K] -> sequences [B, T, F]
+Read = Callable[[jax.Array], jax.Array]  # inputs [B, ...] -> sequences [B, T, F]
 
-PATCH = 4  # the side of a patch
-
-
-@dataclasses.dataclass(frozen=True)
-class Preprocessing:
-    """How images become the sequences that the model reads.
-
-    Attributes:
-      order: images [B, R, K] -> sequences [B, T, F].
-      augmentation: of the training images; None for no augmentation.
-    """
-
-    order: Read
-    augmentation: Affine | None = None
-
-
-def scale(images: jax.Array) -> jax.Array:
-    """Scale pixels to [0, 1] as the notebook's loader does, by a float32 multiplication by 1/255.
-
-    Args:
-      images: uint8, any shape.
-
-    Returns:
-      float32 of the same shape; 0 and 255 become exactly 0.0 and 1.0.
-    """
-    return images.astype(jnp.float32) * jnp.float32(1 / 255)
+PATCHES = re.compile("patches(?:_([1-9][0-9]{0,3})(?:x([1-9][0-9]{0,3}))?)?")  # patches_8, patches_7x4; else 4 x 4
 
 
 def read(images: jax.Array, index: np.ndarray) -> jax.Array:
@@ -62,8 +40,8 @@ def read(images: jax.Array, index: np.ndarray) -> jax.Array:
       Array([0, 1, 2, 5, 4, 3], dtype=int32)
 
     Args:
-      images: [B, R, K], any dtype.
-      index: int [T, F], positions from 0 to R K - 1; a NumPy array, as the computation depends on its values.
+      images: [B, R, K] or [B, R, K, channels], any dtype.
+      index: int [T, F], positions from 0 to R K channels - 1; a NumPy array, as the computation depends on its values.
 
     Returns:
       [B, T, F], of the dtype of the images.
@@ -71,17 +49,17 @@ def read(images: jax.Array, index: np.ndarray) -> jax.Array:
     Raises:
       ValueError: a position lies outside the images.
     """
-    _check_index(index, images.shape[1] * images.shape[2], "index")
-    images = jnp.asarray(images)
-    natural = np.arange(images.shape[1] * images.shape[2]).reshape(images.shape[1:])
+    images, shape = jnp.asarray(images), images.shape[1:]
+    natural = np.arange(math.prod(shape)).reshape(shape)
+    _check_index(index, natural.size, "index")
     if np.array_equal(index.ravel(), natural.ravel()):
         return images.reshape(-1, *index.shape)
-    if np.array_equal(index, natural.T):
-        return images.swapaxes(1, 2)
-    return images.reshape(len(images), -1).at[:, index].get(mode="promise_in_bounds")
+    if np.array_equal(index, natural.swapaxes(0, 1).reshape(shape[1], -1)):
+        return images.swapaxes(1, 2).reshape(-1, *index.shape)
+    return images.reshape(images.shape[0], -1).at[:, index].get(mode="promise_in_bounds")
 
 
-def order_index(order: str, rows: int, columns: int) -> np.ndarray:
+def order_index(order: str, rows: int, columns: int, channels: int = 1) -> np.ndarray:
     """The index of a named order.
 
     Example:
@@ -91,9 +69,10 @@ def order_index(order: str, rows: int, columns: int) -> np.ndarray:
              [2, 5]], dtype=int32)
 
     Args:
-      order: a key of `ORDERS`.
+      order: a key of `ORDERS`; or patches_<n> or patches_<r>x<k>, patches of n x n or r x k pixels, row by row.
       rows: R.
       columns: K.
+      channels: of a pixel.
 
     Returns:
       int32 [T, F], read-only, and the same array at every call.
@@ -101,11 +80,16 @@ def order_index(order: str, rows: int, columns: int) -> np.ndarray:
     Raises:
       ValueError: there is no such order, it does not fit the image, or its function returns other than positions.
     """
-    if order not in ORDERS:
-        raise ValueError(f"order is {order!r}; choose one of {', '.join(ORDERS)}.")
-    if not callable(ORDERS[order]):
+    if not _is_order(order):
+        raise ValueError(f"order is {order!r}; choose one of {', '.join(ORDERS)}, or patches_<side>.")
+    function = ORDERS.get(order, _patches)
+    if not callable(function):
         raise ValueError(f"order is {order!r}, which is no function (rows, columns) -> positions [T, F] in `ORDERS`.")
-    return _checked_index(ORDERS[order], order, rows, columns)
+    return _checked_index(function, order, rows, columns, channels)
+
+
+def _is_order(name: object) -> bool:
+    return isinstance(name, str) and (name in ORDERS or PATCHES.fullmatch(name) is not None)
 
 
 def require_orders(names: Sequence[str]) -> None:
@@ -117,15 +101,18 @@ def require_orders(names: Sequence[str]) -> None:
     if not names:
         raise ValueError(f"orders is empty; choose from {', '.join(ORDERS)}.")
     for name in names:
-        if name not in ORDERS:
+        if not _is_order(name):
             raise ValueError(f"orders names {name!r}; choose from {', '.join(ORDERS)}.")
 
 
 @functools.cache  # the function is part of the key, as a name may be given to another function
-def _checked_index(function: Order, order: str, rows: int, columns: int) -> np.ndarray:
-    index = np.asarray(function(rows, columns))
+def _checked_index(function: Order, order: str, rows: int, columns: int, channels: int) -> np.ndarray:
+    patch = PATCHES.fullmatch(order) if function is _patches else None
+    sides = [int(side) for side in patch.groups() if side] if patch else []
+    index = np.asarray(function(rows, columns, *sides))  # pyright: ignore[reportCallIssue]
     _check_index(index, rows * columns, f"order {order!r}")
-    index = index.astype(np.int32)  # a copy, so that the function's own array stays writable
+    index = (index[..., None] * channels + np.arange(channels)).reshape(len(index), -1)
+    index = index.astype(np.int32)
     index.flags.writeable = False
     return index
 
@@ -170,12 +157,13 @@ def _rows_both_ways(rows: int, columns: int) -> np.ndarray:
     return np.concatenate([index, index[::-1]], axis=1)
 
 
-def _patches(rows: int, columns: int) -> np.ndarray:
+def _patches(rows: int, columns: int, height: int = 4, width: int | None = None) -> np.ndarray:
     """Patches of 4 x 4 pixels, row by row: T = 49, F = 16. As in ViT (arXiv:2010.11929) and ReNet."""
-    if rows % PATCH or columns % PATCH:
-        raise ValueError(f"order is 'patches'; {PATCH} x {PATCH} pixels do not tile an image of {rows} x {columns}.")
-    index = _positions(rows, columns).reshape(rows // PATCH, PATCH, columns // PATCH, PATCH)
-    return index.swapaxes(1, 2).reshape(-1, PATCH * PATCH)
+    width = width or height
+    if rows % height or columns % width:
+        raise ValueError(f"order is 'patches'; {height} x {width} pixels do not tile an image of {rows} x {columns}.")
+    index = _positions(rows, columns).reshape(rows // height, height, columns // width, width)
+    return index.swapaxes(1, 2).reshape(-1, height * width)
 
 
 def _pixels(rows: int, columns: int) -> np.ndarray:

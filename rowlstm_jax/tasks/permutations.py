@@ -6,6 +6,8 @@ Accuracies are comparable only for the same permutation. All of them apply it as
 
 import numpy as np
 
+from rowlstm_jax.data import torch_permutation
+
 
 def bit_reversal(size: int) -> np.ndarray:
     """Sort the numbers below `size` by their binary digits in reverse, with as many digits as `size - 1` has.
@@ -43,33 +45,6 @@ def numpy_permutation(size: int, seed: int) -> np.ndarray:
       int64 [size].
     """
     return np.random.RandomState(seed).permutation(size)
-
-
-def torch_permutation(size: int, seed: int) -> np.ndarray:
-    """`torch.randperm(size)` on a CPU, right after `torch.manual_seed(seed)`.
-
-    PyTorch swaps each entry i but the last with entry i + (u_i mod (size - i)). The u_i are the 32-bit numbers of
-    MT19937, which NumPy's `RandomState` seeds in the same way.
-
-    Example:
-      >>> torch_permutation(5, seed=0)
-      array([4, 0, 1, 3, 2])
-
-    Args:
-      size: 1 or more, and far below 2**32.
-      seed: from 0 to 2**32 - 1.
-
-    Returns:
-      int64 [size].
-
-    Source: pytorch/pytorch `aten/src/ATen/native/TensorFactories.cpp` (`randperm_cpu`).
-    """
-    draws = np.random.RandomState(seed).randint(2**32, size=size - 1, dtype=np.uint32)
-    order = np.arange(size)
-    for i, draw in enumerate(draws.tolist()):
-        other = i + draw % (size - i)
-        order[[i, other]] = order[[other, i]]
-    return order
 
 
 def permuted_bit_reversal(rows: int, columns: int) -> np.ndarray:

@@ -1,50 +1,65 @@
 """One training step as a pure function: loss, metrics, optimiser; state in, state out.
 
 `train_step(state, batch) -> (state, metrics)` is one gradient and one optax update. Nothing here is jitted, and nothing
-depends on devices, files or flags: `parallel` compiles these functions, and `runs` calls them. This floor uses `tasks`.
+depends on devices, files or flags: `parallel` compiles these functions, and `runs` calls them. This floor uses `tasks`
+and `models`.
 `README.md` in this folder shows optimisers, label smoothing, early stopping and what happens in a step.
 """
 
-from rowlstm_jax.training.batch import Batch, gather, read_batch
-from rowlstm_jax.training.metrics import Interval, Metrics, wilson_interval
+from rowlstm_jax.training import losses
+from rowlstm_jax.training.batch import Batch, Stored, gather, read_batch
+from rowlstm_jax.training.losses import Loss, Metric, default_loss
+from rowlstm_jax.training.metrics import Interval, Metrics, expected_calibration_error, wilson_interval
 from rowlstm_jax.training.optimizers import (
+    EmaState,
     SkipState,
     adamw_cosine,
     decay_mask,
     evaluation_params,
     params_ema,
+    parts_of,
     skip_nonfinite,
+    warmup_cosine,
 )
 from rowlstm_jax.training.recipe import Recipe
-from rowlstm_jax.training.state import RunState, initial_state, keep_better
-from rowlstm_jax.training.step import (
+from rowlstm_jax.training.state import (
+    RunState,
     TrainState,
-    eval_step,
     init_state,
-    train_step,
-    train_steps,
+    initial_state,
+    keep_better,
 )
+from rowlstm_jax.training.step import eval_step, train_step, train_steps
 
 __all__ = [
     "Batch",
+    "EmaState",
     "Interval",
+    "Loss",
+    "Metric",
     "Metrics",
     "Recipe",
     "RunState",
     "SkipState",
+    "Stored",
     "TrainState",
     "adamw_cosine",
     "decay_mask",
+    "default_loss",
     "eval_step",
     "evaluation_params",
+    "expected_calibration_error",
     "gather",
     "init_state",
     "initial_state",
     "keep_better",
+    "losses",
     "params_ema",
+    "parts_of",
     "read_batch",
     "skip_nonfinite",
     "train_step",
     "train_steps",
+    "warmup_cosine",
     "wilson_interval",
 ]

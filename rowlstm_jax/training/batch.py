@@ -1,38 +1,52 @@
-"""A batch of sequences, and how it is made of stored images. Pure."""
+"""A batch of sequences, and how it is made of stored inputs. Pure."""
+
+from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
-from rowlstm_jax.tasks import Read, scale
+from rowlstm_jax.tasks import Read
 
 
 class Batch(flax.struct.PyTreeNode):
-    """Sequences with their classes.
+    """Sequences with their targets.
 
     Attributes:
       inputs: float32 [B, T, F].
-      labels: int32 [B].
+      targets: classes, int32 [B], or any float32 [B, ...].
       mask: bool [B]; false for padding.
+      lengths: int32 [B], the steps of each sequence that are no padding; None if all steps count.
     """
 
     inputs: jax.Array
-    labels: jax.Array
+    targets: jax.Array
     mask: jax.Array
+    lengths: jax.Array | None = None
+
+    def model_arguments(self) -> dict[str, Any]:
+        """The arguments of a model besides the inputs: `lengths`, if there are any."""
+        return {} if self.lengths is None else {"lengths": self.lengths}
 
 
-def read_batch(images: jax.Array, labels: jax.Array, mask: jax.Array, order: Read) -> Batch:
-    """Make a batch of stored images.
+# What is stored of examples: inputs [N, ...], targets [N, ...] and, if there are any, lengths [N].
+Stored = tuple[jax.Array, ...]
+
+
+def read_batch(stored: Stored, mask: jax.Array, read: Read) -> Batch:
+    """Make a batch of stored examples.
 
     Args:
-      images: uint8 [B, R, K].
-      labels: uint8 [B].
+      stored: of B examples.
       mask: bool [B]; false for padding.
-      order: images [B, R, K] -> sequences [B, T, F].
+      read: inputs [B, ...] -> sequences float32 [B, T, F].
     """
-    return Batch(inputs=order(scale(images)), labels=labels.astype(jnp.int32), mask=mask)
+    inputs, targets, *lengths = stored
+    if not jnp.issubdtype(targets.dtype, jnp.floating):
+        targets = targets.astype(jnp.int32)
+    return Batch(read(inputs), targets, mask, *lengths)
 
 
-def gather(images: jax.Array, labels: jax.Array, indices: jax.Array, order: Read) -> Batch:
-    """Make a batch of the examples at indices, int32 [B], of all images [N, R, K] and labels [N]."""
-    return read_batch(images[indices], labels[indices], jnp.ones(indices.shape, bool), order)
+def gather(stored: Stored, indices: jax.Array, read: Read) -> Batch:
+    """Make a batch of the examples at indices, int32 [B], of all examples that are stored."""
+    return read_batch(tuple(array[indices] for array in stored), jnp.ones(indices.shape, bool), read)

@@ -1,5 +1,6 @@
 """Parts of an optimiser that optax does not have: averaged parameters, skipped updates, a decay mask. Pure."""
 
+import functools
 from typing import Any, TypeVar
 
 import chex
@@ -7,6 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from optax.contrib import ScheduleFreeState
 
 Tree = TypeVar("Tree")  # any tree of arrays
 
@@ -35,12 +37,16 @@ def adamw_cosine(
         raise ValueError(f"weight_decay is {weight_decay}; it must be a number from 0 to 3.4e38, the range of float32.")
     if steps <= warmup:
         raise ValueError(f"steps is {steps}, and the step size warms up for {warmup}; ask for more steps.")
-    schedule = optax.warmup_cosine_decay_schedule(0.0, peak, warmup, steps)
     return optax.chain(
         optax.clip_by_global_norm(clip),
-        optax.adamw(schedule, weight_decay=weight_decay, mask=decay_mask),
+        optax.adamw(warmup_cosine(peak, steps, warmup), weight_decay=weight_decay, mask=decay_mask),
         params_ema(average),
     )
+
+
+def warmup_cosine(peak: float, steps: int, warmup: int) -> optax.Schedule:
+    """The step sizes of `adamw_cosine`: linear from 0 to `peak` in `warmup` updates, then a cosine to 0 at `steps`."""
+    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, steps)
 
 
 class EmaState(flax.struct.PyTreeNode):
@@ -105,19 +111,37 @@ def params_ema(decay: float) -> optax.GradientTransformation:
 def evaluation_params(params: Tree, opt_state: Any) -> Tree:
     """The parameters to evaluate: their average if the optimiser keeps one, else the parameters themselves.
 
+    The average is that of `params_ema`, or that of a schedule-free optimiser (`optax.contrib.schedule_free_adamw` and
+    the like; Defazio et al., arXiv:2405.15682).
+
     Args:
       params: the trained parameters.
-      opt_state: an optimiser's state, with the state of `params_ema` anywhere in it, also under `optax.MultiSteps`,
-        `optax.masked` and the like.
+      opt_state: an optimiser's state, with that of `params_ema` or of a schedule-free optimiser anywhere in it, also
+        under `optax.MultiSteps`, `optax.masked` and the like.
 
     Returns:
       As `params`, in structure, shapes and dtypes.
     """
-    states = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, EmaState))
-    for state in states:
+    for state in parts_of(opt_state, EmaState | ScheduleFreeState):
         if isinstance(state, EmaState):
             params = jax.tree.map(_averaged, params, state.average)
+        else:
+            params = jax.tree.map(functools.partial(_schedule_free, state.b1), params, state.z)
     return params
+
+
+def parts_of(opt_state: chex.ArrayTree, kind: Any) -> list[Any]:
+    """The parts of a kind in an optimiser's state, at any depth, in their order."""
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, kind))
+    return [node for node in nodes if isinstance(node, kind)]
+
+
+def _schedule_free(b1: Any, y: jax.Array, z: Any) -> jax.Array:
+    """The point x to evaluate, where y = (1 - b1) z + b1 x is trained; b1 may have an axis S of its own."""
+    if isinstance(z, optax.MaskedNode):
+        return y
+    b1 = jnp.expand_dims(b1, tuple(range(jnp.ndim(b1), y.ndim))).astype(_wide(y))
+    return (z + (y.astype(b1.dtype) - z) / b1).astype(y.dtype)
 
 
 class SkipState(flax.struct.PyTreeNode):
@@ -136,7 +160,7 @@ class SkipState(flax.struct.PyTreeNode):
     inner: Any
 
 
-def skip_nonfinite(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+def skip_nonfinite(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """Skip updates that are not finite: the parameters and the optimiser's state stay as they are.
 
     `optax.apply_if_finite` checks the gradients only. This checks the updated parameters too, and it counts the longest
@@ -153,10 +177,12 @@ def skip_nonfinite(optimizer: optax.GradientTransformation) -> optax.GradientTra
         zero = [jnp.zeros((), jnp.int32) for _ in range(3)]  # three arrays: a donated one must not appear twice
         return SkipState(zero[0], zero[1], zero[2], optimizer.init(params))
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    inner_update = optax.with_extra_args_support(optimizer).update
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         if params is None:
             raise ValueError("skip_nonfinite needs the parameters: call update(updates, state, params).")
-        new, inner = optimizer.update(updates, state.inner, params)
+        new, inner = inner_update(updates, state.inner, params, **extra)
         leaves = jax.tree.leaves((updates, optax.apply_updates(params, new)))
         finite = jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))
         in_a_row = jnp.where(finite, 0, state.in_a_row + 1)
@@ -167,7 +193,7 @@ def skip_nonfinite(optimizer: optax.GradientTransformation) -> optax.GradientTra
             jax.tree.map(lambda x, old: jnp.where(finite, x, old), inner, state.inner),
         )
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 NO_WEIGHTS = frozenset({"bias", "biases", "b", "scale", "scales", "gamma", "beta"})  # words in names of parameters

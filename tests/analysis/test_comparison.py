@@ -83,7 +83,7 @@ def save(run: Path, **arrays) -> None:
 
 DAMAGES = {
     "no run folder": lambda run: run.rename(run.with_name("moved")),
-    "is no finished run: it has no summary.json": lambda run: (run / "summary.json").unlink(),
+    "is no run: it has neither summary.json nor config.json": lambda run: (run / "summary.json").unlink(),
     "summary.json can't be read": lambda run: damage_json(run, b'{"experiment": '),
     r"summary.json can't be read \(.*codec": lambda run: damage_json(run, b"\xff\xfe\xfa"),
     r"summary.json can't be read \(.*recursion": lambda run: damage_json(run, b"[" * 200_000),
@@ -254,13 +254,25 @@ def test_script_compares_two_runs_and_draws_them(run, tmp_path):
     other = write_run(tmp_path / "other", error=0.2, fields={"order": "columns", "augmentation": "shifts"})
     done = compare_script(run, other, "--differ-in", "order", "augmentation", "--output", "two.png", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    for part in ("Welch's t", "exact permutation", "sign flips", "McNemar", "81,674", "A 2, B 2", "Picture: two.png"):
+    for part in ("Welch's t", "exact permutation", "sign flips", "McNemar", "81,674", "A 2, B 2"):
         assert part in done.stdout
+    assert f"Picture: {tmp_path}/two.png\n" in done.stdout
     with Image.open(tmp_path / "two.png") as image:
         picture = np.asarray(image.convert("RGB")).astype(int)
-    assert picture.shape == (408, 1080, 3)
+    assert picture.shape == (432, 1080, 3)
     only_first, only_second = ((picture == list(bytes.fromhex(colour[1:]))).all(axis=-1)[:, 540:] for colour in COLOURS)
     assert only_first.sum() > 3 * only_second.sum() > 0, "the bars are not as long as their counts"
+
+
+def test_script_draws_into_a_folder_that_it_names_and_not_into_the_working_directory(run, tmp_path):
+    other, here = write_run(tmp_path / "other"), tmp_path / "here"
+    here.mkdir()
+    done = compare_script(run, other, cwd=here)
+    picture = here / "runs/compare/run-other/comparison.png"
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Picture: {picture}\n" in done.stdout
+    assert picture.is_file()
+    assert [path.name for path in here.iterdir()] == ["runs"]
 
 
 def test_script_says_a_mistake_in_a_sentence(run, tmp_path):
@@ -268,7 +280,7 @@ def test_script_says_a_mistake_in_a_sentence(run, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: There is no run folder")
     assert done.stderr.count("\n") == 1
-    assert not (tmp_path / "comparison.png").exists()
+    assert not (tmp_path / "runs").exists()
     done = compare_script(run, run, "--output", "nowhere/a.png", cwd=tmp_path)
     assert done.returncode == 2
     assert "--output is nowhere/a.png; it must name a .png in a folder that can be written to." in done.stderr

@@ -96,6 +96,7 @@ def test_an_error_in_one_pair_keeps_the_rows_of_the_others(tmp_path, trained, mo
     assert trained == [("elman-rows", 5), ("gru-rows", 5)]
 
 
+@pytest.mark.slow
 def test_a_grid_is_resumed_with_reset_optimizer_though_one_pair_has_not_begun(tmp_path, tiny_data, monkeypatch):
     def make_run(config: RunConfig, cell: str, order: str) -> Run:
         model = SequenceClassifier(CELLS[cell](config.hidden), num_classes=3)

@@ -11,7 +11,8 @@ from PIL import Image
 
 from rowlstm_jax.analysis import plots
 from rowlstm_jax.analysis.plots import style
-from rowlstm_jax.analysis.plots.runs import accuracy_range, confusion_counts, rank_errors
+from rowlstm_jax.analysis.plots.runs import confusion_counts, rank_errors
+from rowlstm_jax.analysis.plots.training import accuracy_range
 
 DIGITS = [str(digit) for digit in range(10)]
 RECORDS = [{"step": step, "loss": 2.0 / step, "accuracy": 1.0 - 0.9 / step} for step in range(1, 41)]
@@ -56,7 +57,7 @@ def test_samples_draws_the_first_image_flat_and_all_of_them_stacked(tmp_path):
 def test_curves_draws_both_series_when_both_are_recorded(tmp_path):
     plots.curves(tmp_path / "curves.png", VALIDATED)
     picture = pixels(tmp_path / "curves.png")
-    assert picture.shape == (408, 1080, 3)
+    assert picture.shape == (420, 1080, 3)
     for panel in np.split(picture, 2, axis=1):
         assert has_colour(panel, style.VERMILION)
         assert has_colour(panel, style.LIGHT_BLUE)
@@ -182,9 +183,10 @@ def test_plots_does_not_import_pyplot(tmp_path):
     subprocess.run([sys.executable, "-c", script, tmp_path / "curves.png"], cwd=repository, check=True)
 
 
-def test_every_picture_says_that_its_first_argument_is_the_path():
-    pictures = [getattr(plots, name) for name in plots.__all__ if name not in ("GROWING", "load")]
-    assert {next(iter(inspect.signature(picture).parameters)) for picture in pictures} == {"path"}
+def test_every_picture_says_that_its_first_argument_is_the_path_and_its_last_the_line_below():
+    others = {"GROWING", "about_run", "load", "name_seeds"}
+    parameters = [[*inspect.signature(getattr(plots, name)).parameters] for name in plots.__all__ if name not in others]
+    assert {(names[0], names[-1]) for names in parameters} == {("path", "about")}
     assert "class_names" in inspect.signature(plots.samples).parameters
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from rowlstm_jax.analysis import plots
@@ -18,6 +19,14 @@ def pixels(path) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
+@pytest.fixture
+def drawn(monkeypatch) -> list[Figure]:
+    """The figures that are drawn, in the place of files."""
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: figures.append(figure))
+    return figures
+
+
 def where(picture: np.ndarray, colour: str) -> np.ndarray:
     """Rows and columns [n, 2] of the pixels of exactly this colour, "#rrggbb"."""
     return np.argwhere((picture == list(bytes.fromhex(colour[1:]))).all(axis=-1))
@@ -29,9 +38,11 @@ def test_probabilities_stand_beside_their_rows_and_the_line_below_the_row_that_s
     probabilities[:, :4, 0] = probabilities[:, 4:, 9] = 1  # the first class for half of the rows, then the last
     plots.probabilities_over_rows(tmp_path / "p.png", images, probabilities, DIGITS, np.array([6, 9]))
     picture = pixels(tmp_path / "p.png")
-    top, bottom, left, right = 30, 173, 12, 155  # of the first image
-    assert (picture[[top, bottom], [left, right]] == 100).all()
-    assert (picture[[top - 1, bottom + 1], [left, right]] != 100).all()
+    top, bottom, left, right = 30, 173, 66, 209  # of the first image
+    assert (picture[[top, bottom], right] == 100).all()
+    assert (picture[60, [left, right]] == 100).all()
+    assert (picture[[top - 1, bottom + 1], right] != 100).all()
+    assert (picture[60, [left - 1, right + 1]] != 100).all()
     dark = where(picture, "#08306b")  # the darkest of Blues
     dark = dark[(dark[:, 0] <= bottom + 1) & (dark[:, 1] < right + 150)]  # the first strip; the colour bar lies below
     middle = (top + bottom) / 2
@@ -44,7 +55,7 @@ def test_probabilities_stand_beside_their_rows_and_the_line_below_the_row_that_s
     assert line[:, 1].max() < right + 150, "a line for an image that is never settled"
 
 
-@pytest.mark.parametrize(("count", "shape"), [(1, (282, 648)), (4, (282, 1272)), (5, (492, 1272))])
+@pytest.mark.parametrize(("count", "shape"), [(1, (318, 690)), (4, (318, 1314)), (5, (552, 1314))])
 def test_four_images_stand_in_a_row(tmp_path, count, shape):
     probabilities = np.full((count, 3, 10), 0.1)
     images, needed = np.zeros((count, 3, 3), np.uint8), np.full(count, 4)
@@ -78,7 +89,7 @@ def test_rows_needed_counts_each_class_and_marks_its_median(tmp_path):
 
 def test_gates_are_sorted_by_how_long_they_remember(tmp_path):
     rng = np.random.default_rng(0)
-    gates = {name: rng.uniform(0, 0.5, (6, 40)) for name in "ifoch"}
+    gates = {name: rng.uniform(0, 0.5, (6, 40)) for name in "ijfoch"}
     gates["f"] = np.broadcast_to(rng.permutation(np.linspace(0, 1, 40)), (6, 40))
     shuffled = rng.permutation(40)
     plots.gates_over_time(tmp_path / "one.png", np.zeros((6, 6), np.uint8), gates)
@@ -86,7 +97,7 @@ def test_gates_are_sorted_by_how_long_they_remember(tmp_path):
     plots.gates_over_time(tmp_path / "other.png", np.zeros((6, 6), np.uint8), others)
     picture = pixels(tmp_path / "one.png")
     np.testing.assert_array_equal(picture, pixels(tmp_path / "other.png"))
-    row = picture[130, 630:860].astype(int)  # across the forget gates: viridis from dark blue to yellow
+    row = picture[130, 630:870].astype(int)  # across the forget gates: viridis from dark blue to yellow
     assert (np.diff(row[:, 1]) >= 0).all()
     assert row[0, 1] < 20
     assert row[-1, 1] > 220
@@ -107,8 +118,8 @@ def test_memory_has_a_row_a_layer_and_passes_over_records_without_it(tmp_path):
     plots.memory(tmp_path / "one.png", [{"step": 1, "loss": 2.0}, record(2), record(4)])
     plots.memory(tmp_path / "two.png", [record(2, layers), record(4, layers)])
     one, two = pixels(tmp_path / "one.png"), pixels(tmp_path / "two.png")
-    assert one.shape == (360, 1308, 3)
-    assert two.shape == (672, 1308, 3)
+    assert one.shape == (384, 1308, 3)
+    assert two.shape == (744, 1308, 3)
     for panel in np.split(one, 3, axis=1)[1:]:
         assert len(where(panel, style.VERMILION))
     assert len(where(one, "#440154")), "no line in viridis' darkest for the first step"
@@ -117,17 +128,41 @@ def test_memory_has_a_row_a_layer_and_passes_over_records_without_it(tmp_path):
 def test_memory_of_several_seeds_is_that_of_their_mean(tmp_path):
     plots.memory(tmp_path / "one.png", [record(2), record(4)])
     plots.memory(tmp_path / "three.png", [record(2, seeds=3), record(4, seeds=3)])
-    np.testing.assert_array_equal(pixels(tmp_path / "one.png"), pixels(tmp_path / "three.png"))
+    one, three = pixels(tmp_path / "one.png"), pixels(tmp_path / "three.png")
+    np.testing.assert_array_equal(one[36:], three[36:])
+    assert (one[:36] != three[:36]).any(), "the picture of three seeds does not say so"
 
 
 @pytest.mark.parametrize("name", ["layer_0_forward/gradient_norm_carry", "input/gradient_norm"])
 def test_memory_of_a_model_without_gates_is_its_gradients(tmp_path, name):
     plots.memory(tmp_path / "m.png", [{"step": step, "gradient_norm": 1.0, name: [0.1, 0.2]} for step in range(20)])
     picture = pixels(tmp_path / "m.png")
-    assert picture.shape == (360, 468, 3)
+    assert picture.shape == (384, 468, 3)
     assert (picture[:, :4] == 255).all(), "tick labels run off the picture"
-    assert (picture[:, 4:20] < 128).any(), "the axis has lost its name"
+    assert (picture[36:64, 72:200] < 128).any(), "the panel has lost its name"
     assert len(where(picture, "#440154")), "no line in viridis' darkest for the first step"
+
+
+def test_gates_that_are_never_saturated_are_a_sentence_and_no_four_lines_on_zero(tmp_path, drawn):
+    records = [record(step) | {f"layer_0_forward/saturated_{gate}": 0.0 for gate in "ijfo"} for step in (2, 4)]
+    plots.memory(tmp_path / "m.png", records)
+    plots.memory(tmp_path / "m.png", [record(2), record(4)])
+    never, some = (figure.axes[1] for figure in drawn)
+    assert (len(never.lines), len(some.lines)) == (0, 4)
+    assert "less than 0.1 %" in never.texts[0].get_text()
+    assert not some.texts
+
+
+def test_the_candidate_is_drawn_beside_the_gates(tmp_path, drawn):
+    gates = {name: np.full((6, 4), value) for value, name in enumerate("ijfoch")}
+    plots.gates_over_time(tmp_path / "g.png", np.zeros((6, 6), np.uint8), gates, "layer_1_backward")
+    shown = {
+        axes.get_title("left")[:9]: np.asarray(axes.images[0].get_array()) for axes in drawn[0].axes if axes.images
+    }
+    assert (shown["Candidate"] == 1).all()
+    assert len(shown) == 7, "the image, three gates, candidate, cell and output"
+    words = [text.get_text() for axes in drawn[0].axes for text in axes.texts]
+    assert any("Layer 1 backward" in text for text in words)
 
 
 def test_gradients_without_a_step_have_no_key_to_their_colours(tmp_path):

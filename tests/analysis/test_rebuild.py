@@ -94,9 +94,12 @@ def test_plain_fields_of_a_cell_are_kept_own_registered_ones_included(cell, monk
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (nn.Dense(3), "it is a Dense, not a SequenceClassifier"),
+        (OwnCell(3), "it is a OwnCell, not a SequenceClassifier"),
         (SequenceClassifier(OwnCell(6), 3), "its cell OwnCell is not in cells.CELLS, where it can be registered"),
-        (SequenceClassifier(nn.GRUCell(6), 3), "what is built with the GRUCell of cells.CELLS differs in cell.gate_fn"),
+        (
+            SequenceClassifier(nn.GRUCell(6, gate_fn=nn.tanh), 3),
+            "what is built with SequenceClassifier differs in cell",
+        ),
         (SequenceClassifier(BasicLSTMCell(6, carry_init=nn.initializers.ones), 3), "differs in cell.carry_init"),
         (SequenceClassifier(BasicLSTMCell(6, forget_bias=jnp.float32(0.5)), 3), "can't be read as its value"),
     ],

@@ -3,18 +3,21 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import optax
 import pytest
 
-from rowlstm_jax.analysis import finish, plots
+from rowlstm_jax.analysis import compare, finish, open_run, plots
 from rowlstm_jax.data import Examples, Sealed
-from rowlstm_jax.errors import NonFiniteError
+from rowlstm_jax.errors import NonFiniteError, UserError
 from rowlstm_jax.runs import RunFolder, fit, sample_indices
 from rowlstm_jax.tasks import PROTOCOLS, Protocol
+from rowlstm_jax.training import Recipe
 
 
 @pytest.fixture
@@ -53,10 +56,61 @@ def test_only_the_notebooks_protocol_is_compared_with_the_notebook(make_run, tra
     assert "On the first 128 images, as in the notebook: " in capsys.readouterr().out
 
 
+def test_without_a_test_nothing_is_opened_until_the_run_is_resumed_with_it(make_run, trained, capsys):
+    def run(**flags):
+        return make_run("run", strict_compile=False, **flags)
+
+    folder, summary = trained(run(no_test=True))
+    assert {name for name, value in summary.items() if name.startswith("test_") and value} == {"test_examples_shown"}
+    assert 0 < summary["validation_accuracy"] <= 1
+    assert not (folder / "test.npz").exists()
+    assert not (folder / "test_openings.jsonl").exists()
+    assert {path.stem for path in (folder / "plots").iterdir()} == {"samples", "curves", "confusion", "errors"}
+    out = capsys.readouterr().out
+    assert "Validation set, all 13 images" in out
+    assert f"To open the test set for them, once: python -m experiments.test {folder}, or this script again" in out
+    untested = open_run(folder)
+    assert not untested.tested
+    with pytest.raises(UserError, match=r"The weights of .* were not tested"):
+        _ = untested.accuracies
+    with pytest.raises(UserError, match=r"The weights of .* were not tested"):
+        compare(untested, shutil.copytree(folder, folder.with_name("copy")))
+    assert trained(run(no_test=True, resume=True))[1] == summary
+    assert "The run was finished, and its test set is not opened. " in capsys.readouterr().out
+    _, tested = trained(run(resume=True))
+    assert len(tested["test_openings"]) == 1
+    assert tested["timing"] == summary["timing"], "those of the training"
+    assert open_run(folder).accuracies == pytest.approx([tested["test_accuracy"]])
+    _, directly = trained(make_run("tested", strict_compile=False))
+    assert [tested[name] for name in ("test_loss", "validation_loss")] == [
+        directly[name] for name in ("test_loss", "validation_loss")
+    ]
+    assert trained(run(no_test=True, resume=True))[1] == tested
+    assert "its test set is not opened again" in capsys.readouterr().out
+
+
+def test_a_run_that_has_stopped_early_keeps_its_results_when_it_is_resumed(make_run, trained, tiny_model):
+    schedule = optax.join_schedules([optax.constant_schedule(2e-2), optax.constant_schedule(30.0)], [20])
+    fields = {
+        "recipe": Recipe(tiny_model, optax.adam(schedule), patience=2),
+        "protocol": Protocol("tiny", "mnist", 13, "rows", selection="best_validation"),
+        "steps": 200,
+        "strict_compile": False,
+    }
+    folder, summary = trained(make_run(**fields))
+    assert summary["steps"] < 200, "the models are wrecked after 20 steps"
+    results = (folder / "test.npz").read_bytes()
+    for no_test in (True, False):
+        assert trained(make_run(resume=True, no_test=no_test, **fields))[1] == summary
+        assert json.loads((folder / "summary.json").read_text()) == summary
+        assert (folder / "test.npz").read_bytes() == results
+    assert len((folder / "test_openings.jsonl").read_text().splitlines()) == 1
+
+
 def test_results_are_there_before_any_picture_and_a_picture_that_fails_is_a_warning(trained, monkeypatch, capsys):
     seen = []
 
-    def fail(path, *_):
+    def fail(path, *_, **__):
         seen.append({name: (path.parents[1] / name).exists() for name in ("weights.npz", "test.npz", "summary.json")})
         raise IndexError("index 102 is out of bounds\nfor axis 0")
 
@@ -75,9 +129,9 @@ def test_results_are_there_before_any_picture_and_a_picture_that_fails_is_a_warn
 def test_a_test_loss_that_is_not_finite_ends_the_run_with_its_weights_and_predictions(make_run, tiny_data):
     run = make_run(strict_compile=False)
     examples = tiny_data.test.open(lambda: None)
-    labels = examples.labels.copy()
+    labels = examples.targets.copy()
     labels[3] = 200
-    data = dataclasses.replace(tiny_data, test=Sealed(Examples(examples.images, labels)))
+    data = dataclasses.replace(tiny_data, test=Sealed(Examples(examples.inputs, labels)))
     with RunFolder(run) as folder:
         fitted = fit(run, data, folder)
         with pytest.raises(NonFiniteError, match=r"The test loss is not finite; weights\.npz and test\.npz are in"):
@@ -86,6 +140,7 @@ def test_a_test_loss_that_is_not_finite_ends_the_run_with_its_weights_and_predic
     assert not (folder.path / "summary.json").exists()
 
 
+@pytest.mark.slow
 def test_without_matplotlib_there_is_one_warning_and_all_results(mnist, tmp_path):
     (tmp_path / "broken" / "matplotlib").mkdir(parents=True)
     (tmp_path / "broken" / "matplotlib" / "__init__.py").write_text("raise ImportError('no matplotlib\\nhere')")

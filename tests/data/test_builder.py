@@ -41,10 +41,11 @@ def test_a_prepared_data_set_that_needs_tensorflow(tiny: Tiny) -> None:
         tiny.load()
 
 
+@pytest.mark.parametrize("name", ["kmnist", "cifar10"])
 @pytest.mark.parametrize("shard", ["train", "test"])
-def test_a_flipped_bit_anywhere_in_a_shard_changes_no_pixel(shard: str, make: Callable[[str], Tiny]) -> None:
+def test_a_flipped_bit_anywhere_in_a_shard_changes_no_pixel(name: str, shard: str, make: Callable[[str], Tiny]) -> None:
     """Of a data set whose pixels have no known digest."""
-    tiny = make("kmnist")
+    tiny = make(name)
     tiny.load()
     path = next(tiny.prepared.glob(f"*{shard}.array_record*"))
     content, noticed = path.read_bytes(), 0
@@ -73,12 +74,12 @@ def test_a_data_set_prepared_from_the_images_of_another(name: str, make: Callabl
 @pytest.mark.slow
 def test_mnist(tmp_path: Path) -> None:
     dataset = load("mnist", tmp_path, REAL_FILES, log=lambda _: None)
-    assert dataset.test.labels[100:103].tolist() == [6, 0, 5]  # as in the notebook
+    assert dataset.test.targets[100:103].tolist() == [6, 0, 5]  # as in the notebook
     assert dataset.sha256 == catalogue.MNIST.sha256
     stock: Any = builder.mnist.MNIST(data_dir=tmp_path)
     train = stock.as_data_source("train")
-    assert [train[i]["label"] for i in range(100)] == dataset.train.labels[:100].tolist()
+    assert [train[i]["label"] for i in range(100)] == dataset.train.targets[:100].tolist()
     images, labels = builder._decode(stock, "test")
-    np.testing.assert_array_equal(images, dataset.test.images)
-    np.testing.assert_array_equal(labels, dataset.test.labels)
+    np.testing.assert_array_equal(images, dataset.test.inputs)
+    np.testing.assert_array_equal(labels, dataset.test.targets)
     assert "decoded" in load("mnist", tmp_path, log=lambda _: None).source

@@ -1,11 +1,12 @@
 """Data sets in memory: their checks, their split and the sealed test set."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
 
-from rowlstm_jax.data import DATASETS, Examples, ImageDataset, Sealed, split
+from rowlstm_jax.data import DATASETS, Dataset, Examples, Sealed, split
 from rowlstm_jax.data.dataset import MOST_SHOWN, DamagedError, checked
 from tests.data.tiny import Tiny
 
@@ -20,10 +21,10 @@ def test_examples_slice(tiny: Tiny) -> None:
     examples = tiny.load().train
     assert len(examples) == 32
     assert len(examples[3:10]) == 7
-    np.testing.assert_array_equal(examples[3:10].labels, tiny.arrays[1][3:10])
-    assert examples[3:10].images.base is not None
+    np.testing.assert_array_equal(examples[3:10].targets, tiny.arrays[1][3:10])
+    assert examples[3:10].inputs.base is not None
     with pytest.raises(ValueError, match="read-only"):
-        examples.images[0, 0, 0] = 0
+        examples.inputs[0, 0, 0] = 0
 
 
 def test_only_the_arrays_of_the_catalogue_pass(tiny: Tiny) -> None:
@@ -49,17 +50,17 @@ def test_a_stored_digest_counts_where_the_catalogue_has_none(tiny: Tiny) -> None
 
 def test_a_split_holds_out_the_first_training_images_and_seals_the_test_set() -> None:
     spec = DATASETS["mnist"]
-    dataset = ImageDataset("mnist", spec.version, spec.class_names, examples(30), examples(20), "0" * 64, "here")
+    dataset = Dataset("mnist", spec.version, spec.class_names, examples(30), examples(20), "0" * 64, "here")
     data = split(dataset, 10)
-    assert data.validation.labels.tolist() == list(range(10))
-    assert data.train.labels.tolist() == list(range(10, 30))
+    assert data.validation.targets.tolist() == list(range(10))
+    assert data.train.targets.tolist() == list(range(10, 30))
     assert (len(data.test), type(data.test)) == (20, Sealed)
     assert (len(split(dataset, 0).validation), len(split(dataset, 0).train)) == (0, 30)
 
 
 def test_opening_the_test_set_is_recorded_before_it_is_read() -> None:
     openings = []
-    assert Sealed(examples(20)).open(lambda: openings.append("opened")).labels.tolist() == list(range(20))
+    assert Sealed(examples(20)).open(lambda: openings.append("opened")).targets.tolist() == list(range(20))
     assert openings == ["opened"]
 
     def fail() -> None:
@@ -73,8 +74,8 @@ def test_a_few_test_examples_may_be_shown_and_are_noted() -> None:
     sealed = Sealed(examples(30))
     assert sealed.shown == []
     shown = sealed.sample([7, 3, 7])
-    assert shown.labels.tolist() == [7, 3, 7]
-    assert (shown.images[:, 0, 0] == shown.labels).all()
+    assert shown.targets.tolist() == [7, 3, 7]
+    assert (shown.inputs[:, 0, 0] == shown.targets).all()
     assert sealed.shown == [3, 7]
     assert len(sealed.sample([])) == 0
     sealed.sample(np.arange(MOST_SHOWN - 1))  # 0 to 14: 3 and 7 again
@@ -112,7 +113,7 @@ def test_an_index_beyond_a_small_test_set_is_named(index: int) -> None:
 def test_what_is_no_list_of_indices_gets_nothing_more(indices) -> None:
     sealed = Sealed(examples(20))
     try:
-        labels = sealed.sample(indices).labels
+        labels = sealed.sample(indices).targets
     except TypeError:
         labels = []
     assert set(labels) <= {1}, "True is the index 1, and not a mask"
@@ -128,10 +129,29 @@ def test_nothing_else_leads_to_the_sealed_examples() -> None:
     assert not hasattr(sealed, "__iter__")
     assert not hasattr(sealed, "__getitem__")
     shown = sealed.sample([3])
-    shown.images[:] = 0
-    assert sealed.sample([3]).images[0, 0, 0] == 3, "a sample is a copy"
+    shown.inputs[:] = 0
+    assert sealed.sample([3]).inputs[0, 0, 0] == 3, "a sample is a copy"
 
 
 def test_a_split_that_leaves_no_training_image_is_refused(tiny: Tiny) -> None:
-    with pytest.raises(ValueError, match=r"validation_examples is 10000000, and \w+ has \d+ training images; hold out"):
+    with pytest.raises(ValueError, match=r"validation_examples is 10000000, and \w+ has \d+ training examples; hold"):
         split(checked(tiny.spec, tiny.arrays, "here"), 10_000_000)
+
+
+@pytest.mark.parametrize(
+    ("count", "held_out", "seed", "first", "digest"),
+    [
+        (10, 3, 0, [2, 6, 8], "dea62eae57c5412c"),
+        (41, 13, 42, [3, 4, 5, 8, 9, 14], "01b288f37122fc46"),
+        (50_000, 5_000, 42, [15, 18, 28, 40, 44, 45], "b5c85ed3bceb88d8"),
+    ],
+)
+def test_a_seed_holds_out_what_random_split_of_pytorch_does(count, held_out, seed, first, digest):
+    """Golden numbers of torch 2.x: the sorted indices of the second part, and the SHA-256 of them as int32."""
+    examples = Examples(np.arange(count, dtype=np.int32).reshape(-1, 1, 1), np.zeros(count, np.uint8))
+    whole = Dataset("numbers", "1", ("a",), examples, examples, "0" * 64, "here")
+    parts = split(whole, held_out, seed)
+    found = parts.validation.inputs.ravel()
+    assert found[: len(first)].tolist() == first
+    assert hashlib.sha256(found.astype("<i4").tobytes()).hexdigest()[:16] == digest
+    np.testing.assert_array_equal(np.sort([*found, *parts.train.inputs.ravel()]), np.arange(count))

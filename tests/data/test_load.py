@@ -30,7 +30,7 @@ def test_prepare_then_decode_then_start_warm(name: str, make: Callable[[str], Ti
     tiny = make(name)
     first = tiny.load()
     assert first.source == f"the local files in {tiny.local_files / name}"
-    assert tiny.log[-1] == f"data: {name} 3.0.1 from {first.source}"
+    assert tiny.log[-1] == f"data: {name} {tiny.spec.version} from {first.source}"
     warm = tiny.load(local_files=None)
     assert warm.source == f"the decoded arrays in {tiny.decoded}"
     shutil.rmtree(tiny.decoded)

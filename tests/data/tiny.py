@@ -3,17 +3,20 @@
 import dataclasses
 import gzip
 import hashlib
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rowlstm_jax.data import DATASETS, DatasetSpec, ImageDataset, catalogue, load, sources
+from rowlstm_jax.data import DATASETS, Dataset, DatasetSpec, catalogue, load, originals, sources
 
 REAL_FILES = Path(os.environ.get("ROWLSTM_LOCAL_FILES") or Path(__file__).parents[3] / "shared" / "data")
 
@@ -47,7 +50,7 @@ class Tiny:
     def decoded(self) -> Path:
         return self.home / f"decoded-{self.spec.version}"
 
-    def load(self, **kwargs: Any) -> ImageDataset:
+    def load(self, **kwargs: Any) -> Dataset:
         """Load it, and check its pixels and labels and that no unfinished files are left."""
         self.log.clear()
         kwargs = {"data_dir": self.data_dir, "local_files": self.local_files, "log": self.log.append} | kwargs
@@ -63,17 +66,37 @@ def make_tiny(name: str, root: Path) -> Tiny:
     folder = root / "originals" / name
     folder.mkdir(parents=True)
     spec = dataclasses.replace(DATASETS[name], train_size=32, test_size=16, wheel=None)
-    files, arrays, digest = [], [], hashlib.sha256()
-    for file, shape in zip(spec.files, spec.shapes, strict=True):
-        array = rng.integers(0, 256 if len(shape) == 3 else 10, shape, np.uint8)
-        idx = sources.idx_header(shape) + array.tobytes()
-        (folder / file.name).write_bytes(data := gzip.compress(idx, mtime=0))
-        digest.update(array.tobytes())
-        idx_sha256 = file.idx_sha256 and hashlib.sha256(idx).hexdigest()
+    arrays = tuple(rng.integers(0, 256 if len(shape) > 1 else 10, shape, np.uint8) for shape in spec.shapes)
+    files = []
+    for file, content in zip(spec.files, contents(spec, arrays), strict=True):
+        (folder / file.name).write_bytes(data := gzip.compress(content, mtime=0))
+        idx_sha256 = file.idx_sha256 and hashlib.sha256(content).hexdigest()
         files.append(catalogue.FileSpec(file.name, len(data), hashlib.sha256(data).hexdigest(), idx_sha256))
-        arrays.append(array)
-    spec = dataclasses.replace(spec, files=tuple(files), sha256=spec.sha256 and digest.hexdigest())
-    return Tiny(spec, tuple(arrays), root / "data", root / "originals")
+    digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+    spec = dataclasses.replace(spec, files=tuple(files), sha256=spec.sha256 and digest)
+    return Tiny(spec, arrays, root / "data", root / "originals")
+
+
+def contents(spec: DatasetSpec, arrays: Sequence[np.ndarray]) -> list[bytes]:
+    """What the original files hold, uncompressed."""
+    if spec.form == "idx":
+        return [originals.idx_header(array.shape) + array.tobytes() for array in arrays]
+    train, test = (
+        np.concatenate([labels[:, None], np.moveaxis(images, -1, 1).reshape(len(images), -1)], axis=1)
+        for images, labels in (arrays[:2], arrays[2:])
+    )
+    names = (*originals.CIFAR_TRAIN, *originals.CIFAR_TEST)
+    return [tar_of(dict(zip(names, [*np.array_split(train, 5), test], strict=True)))]
+
+
+def tar_of(members: Mapping[str, np.ndarray]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, records in {"cifar-10-batches-bin/readme.html": np.zeros(3, np.uint8), **members}.items():
+            member = tarfile.TarInfo(name)
+            member.size = records.nbytes
+            tar.addfile(member, io.BytesIO(records.tobytes()))
+    return stream.getvalue()
 
 
 def flip(path: Path, position: int) -> None:

@@ -209,7 +209,7 @@ def test_a_mistake_ends_with_one_sentence_and_status_2(flags):
     assert process.stderr.count("\n") == 1
 
 
-def test_scaling_grows_one_size_at_a_time_and_spares_slow_systems(tmp_path, monkeypatch):
+def test_scaling_grows_one_size_at_a_time_and_spares_slow_systems(tmp_path, monkeypatch, capsys):
     asked = []
 
     def compare(names, problem, devices, rounds):
@@ -224,7 +224,8 @@ def test_scaling_grows_one_size_at_a_time_and_spares_slow_systems(tmp_path, monk
     monkeypatch.setattr(scaling, "compare", compare)
     monkeypatch.setattr(scaling, "AXES", {"time_steps": (28, 56), "hidden": (64, 128, 256), "batch_size": (32, 64)})
     monkeypatch.setattr(jax, "local_device_count", lambda: 2)
-    scaling.main(scaling.Config(plot=tmp_path / "scaling.png", json=tmp_path / "rows.json"))
+    monkeypatch.chdir(tmp_path)
+    scaling.main(scaling.Config(json=tmp_path / "rows.json"))
     assert asked == [
         (128, 28, 128, None, 3),
         (128, 56, 128, None, 2),
@@ -238,8 +239,10 @@ def test_scaling_grows_one_size_at_a_time_and_spares_slow_systems(tmp_path, monk
     ]
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert {row["axis"] for row in rows} == {"time_steps", "hidden", "batch_size", "devices"}
-    with Image.open(tmp_path / "scaling.png") as image:
+    with Image.open(tmp_path / "runs/scaling/scaling.png") as image:
         assert min(image.size) > 300
+    assert f"Picture: {tmp_path}/runs/scaling/scaling.png\n" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.json", "runs"}
 
 
 @pytest.mark.slow
@@ -297,6 +300,7 @@ def test_seeds_are_held_against_runs_of_one_seed_and_whole_runs_are_those_of_a_u
     assert "2 seeds in one program" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_numbers_of_devices_are_timed_in_processes_of_their_own(tmp_path, monkeypatch):
     sizes = {"batch_size": 20, "time_steps": 3, "features": 2, "hidden": 4}
     monkeypatch.setattr(devices, "cores", lambda: 2)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tyro
 
+from experiments.benchmarks import accelerator
 from experiments.benchmarks.harness import QUIET
 
 FOLDER = Path(__file__).parents[2] / "experiments"
@@ -23,13 +24,17 @@ COLUMNS = {
     "h1024": (100, 28, 28, 1024),
     "t784": (100, 784, 1, 128),
 }
+# Those of the table of the accelerator: T, F, H and the dtype.
+ACCELERATOR_COLUMNS = [
+    (t, f, h, dtype) for t, f in ((28, 28), (784, 1)) for h in (128, 512) for dtype in accelerator.DTYPES
+]
 
 
 def stored(name: str) -> dict:
     return json.loads((FOLDER / "results" / f"{name}.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["startup/mnist_rows", "seeds/mnist_rows", "kill_resume", "integrity"])
+@pytest.mark.parametrize("name", ["startup/mnist_rows", "seeds/mnist_rows", "integrity"])
 def test_each_measurement_was_made_on_two_cpu_cores_of_a_quiet_machine(name):
     machine = stored(name)["machine"]
     assert (machine["processor"], machine["backend"], machine["cores"]) == ("AMD EPYC", "cpu", 2)
@@ -70,6 +75,13 @@ def test_whole_runs_and_an_accelerator():
     assert {h200["bits", name]["note"] for name in ("repeated", "killed and resumed")} == {"the same bits"}
     one, eight = (h200["seeds in one program", name]["figure"] for name in ("1 seed", "8 seeds"))
     assert f"| {eight / one:.2f} ({eight:.2f} ms against {one:.2f} ms) |" in PROSE
+    apart = [f"{100 * h200['losses', f'{dtype}, 20 steps']['figure']:.2f} %" for dtype in accelerator.DTYPES]
+    assert f"| {' and '.join(apart)} apart:" in PROSE
+    steps = [f"step B=100 T={t} F={f} H={h} {dtype}" for t, f, h, dtype in ACCELERATOR_COLUMNS]
+    for system in accelerator.SYSTEMS:
+        figures = [(h200[step, system]["figure"], h200[step, "torch"]["figure"]) for step in steps]
+        cells = [f"{ms:.3g} ({ms / torch_ms:.2f})" if ms else "-" for ms, torch_ms in figures]
+        assert f"| {' | '.join(cells)} |" in PROSE, system
 
 
 def test_numbers_of_devices():
@@ -100,15 +112,34 @@ def test_several_seeds():
     assert together["run_ratio"] <= 0.95
 
 
-def test_kills():
-    measured = stored("kill_resume")
-    before, between, saving, _, undisturbed = measured["rows"]
-    assert measured["settings"]["kills"] == before["kills"] + between["kills"] + saving["kills"] == 100
+@pytest.mark.parametrize(("name", "number"), [("kill_resume", 1000), ("kill_resume_two_processes", 60)])
+def test_kills(name, number):
+    measured = stored(name)
+    machine = measured["machine"]  # it need not be quiet: no time is compared
+    assert (machine["processor"], machine["backend"], machine["cores"]) == ("AMD EPYC", "cpu", 2)
+    before, between, saving, *_, everything = measured["rows"]
+    assert measured["settings"]["kills"] == before["kills"] + between["kills"] + saving["kills"] == number
     kills = (
         f"{before['kills']} before a first step, {between['kills']} between two saves and {saving['kills']} in a save"
     )
-    minutes = round(sum(row["seconds"] for row in measured["rows"]) / 60)
-    assert f"after 100 kills: {kills} ({undisturbed['steps']:,} steps, {minutes} minutes, one seed)" in PROSE
+    minutes = round(everything["seconds"] / 60)
+    assert f"The bits were equal after {number:,} kills: {kills} ({minutes} minutes)." in PROSE
+
+
+def test_losses_of_power_and_random_starts():
+    measured = stored("power_loss")
+    before, later = measured["rows"]
+    number = measured["settings"]["losses"]
+    assert before["losses"] + later["losses"] == number
+    command = f"With `--losses {number} --seed 2` the bits were equal after {number} losses"
+    assert f"{command}, {before['losses']} of them before a first checkpoint." in PROSE
+    inputs = {row["name"]: row["inputs"] for row in stored("fuzz")["rows"]}
+    by_signal = sum(number for name, number in inputs.items() if re.fullmatch(r"killed.*|status 1[2-9]\d", name))
+    found = [f"{inputs['status 2']:,} inputs were refused, {inputs['status 0']} trained to the end"]
+    found += [f"{inputs['status 1']} failed", f"{by_signal} were ended by a signal; {inputs['resumed: status 0']} were"]
+    found += [f"Its {inputs['faults']} findings"]
+    assert all(words in PROSE for words in found), found
+    assert inputs["status 2"] + inputs["status 0"] + inputs["status 1"] + by_signal == 2000
 
 
 def test_integrity():

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,11 +52,43 @@ def test_a_setting_with_which_nothing_works_is_refused_before_anything_is_made(t
     assert re.fullmatch(rf"error: {sentence}\n", done.stderr)
 
 
+@pytest.mark.parametrize("imported", ["optax", "tyro", "orbax"])
+def test_ctrl_c_while_modules_are_imported_ends_a_script_without_a_word(tmp_path, imported):
+    (tmp_path / f"{imported}.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = start(tmp_path / "run", PYTHONPATH=f"{tmp_path}")
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "undisturbed"
     assert start(run).returncode == 0
     return run
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_read_where_it_can_only_be_read(tmp_path, undisturbed):
+    """On a mount: permissions alone do not stop root."""
+    place = tmp_path / "place"
+    run = shutil.copytree(undisturbed, place / "run")
+    mount = ["unshare", "-rm", "sh", "-c", f'mount --bind -o ro {place} {place} && exec "$@"', "sh"]
+    if subprocess.run([*mount, "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount")
+
+    def script(name: str, *flags: object) -> tuple[int, str]:
+        words = [*mount, sys.executable, "-m", f"experiments.{name}", *map(str, flags)]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stderr
+
+    assert script("insight", run, "--folder", tmp_path) == (0, "")
+    assert (tmp_path / "gradients_over_rows.png").exists()
+    said = f"error: The folder {run}/plots can't be written to; choose another one with --folder.\n"
+    assert script("insight", run) == (2, said)
+    assert script("compare", run, undisturbed, "--output", tmp_path / "compared.png") == (0, "")
+    assert script("mnist_rows", *FLAGS, "--from-checkpoint", run, "--run-dir", tmp_path / "another") == (0, "")
+    said = f"error: The run folder {run} can't be used (Read-only file system); choose another --run-dir.\n"
+    assert script("mnist_rows", *FLAGS, "--run-dir", run, "--resume") == (2, said)
 
 
 @pytest.mark.slow

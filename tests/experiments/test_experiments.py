@@ -2,10 +2,10 @@
 
 import gzip
 import json
+import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 import pytest
 from PIL import Image
 
+from experiments.benchmarks.processes import free_port
 from rowlstm_jax.data import load
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +83,8 @@ def test_the_summary_says_what_was_measured(finished, mnist):
     assert summary["experiment"] == "mnist_rows"
     assert (summary["seeds"], summary["steps"], summary["num_params"]) == ([3], 27, 81_674)
     assert summary["train_examples"] == 55_000
-    assert summary["data"] == {"name": "mnist", "version": "3.0.1", "sha256": mnist.sha256}
+    described = {"name": "mnist", "version": "3.0.1", "sha256": mnist.sha256, "input_shape": [28, 28]}
+    assert summary["data"] == described
     assert summary["protocol"]["name"] == "notebook"
     assert 0.3 < summary["test_accuracy"] < 0.9, "27 steps teach something, and not all"
     low, high = summary["test_accuracy_interval_95"]
@@ -168,6 +170,7 @@ def test_a_batch_larger_than_the_data_is_refused_before_training(tmp_path):
     assert err == "error: --batch-size is 55001, more than the 55000 training examples; choose less.\n"
 
 
+@pytest.mark.slow
 def test_what_one_start_compiles_serves_the_next_wherever_the_cache_lies(finished, tmp_path):
     cache = shutil.copytree(finished[0].with_name("compiled"), tmp_path / "elsewhere")
     kept = set(cache.glob("*-cache"))
@@ -179,14 +182,11 @@ def test_what_one_start_compiles_serves_the_next_wherever_the_cache_lies(finishe
 
 @pytest.mark.slow
 def test_two_processes_compute_what_one_with_two_devices_computes(finished, tmp_path):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
     together = [
         "--strict-compile",
         "--distributed",
         "--coordinator",
-        f"localhost:{port}",
+        f"localhost:{free_port()}",
         "--num-processes",
         2,
         "--devices",
@@ -338,11 +338,17 @@ def test_the_other_experiments_run(experiment, flags, num_params, tmp_path):
     assert (status, err) == (2, "error: --steps is 300, and the step size warms up for 300; ask for more steps.\n")
 
 
+@pytest.mark.slow
 def test_orders_draws_those_that_are_named_and_refuses_others(tmp_path):
+    words, environment = [sys.executable, "-m", "experiments.orders"], os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Picture: {tmp_path}/runs/orders/mnist-7.png\n" in done.stdout
+    assert [path.name for path in tmp_path.rglob("*.png")] == ["mnist-7.png"]
     flags = ["--orders", "rows", "hilbert", "--output", tmp_path / "orders.png"]
     assert run(*flags, experiment="orders")[::2] == (0, "")
     with Image.open(tmp_path / "orders.png") as image:
-        assert image.size == (1800, 432)
+        assert image.size == (1800, 492)
     for wrong, sentence in (
         (["--orders", "spiral"], "--orders names 'spiral'; choose from rows, "),
         (["--output", "orders.jpg"], "--output is orders.jpg; it must name a .png in a folder that can be written to."),

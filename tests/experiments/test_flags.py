@@ -18,24 +18,52 @@ import pytest
 from hypothesis import strategies as st
 
 from experiments import (
+    adding,
     cells_by_order,
     compare,
+    export,
     fashion_rows,
     insight,
     mnist_pixels,
     mnist_rows,
     mnist_rows_record,
     orders,
+    own_data,
+    plot,
+    predict,
+    report,
     results_table,
+    serve,
+    verify,
 )
+from experiments import list as list_runs
+from experiments import test as open_test
 from experiments.benchmarks import integrity, kill_resume, scaling, seeds, startup, train_step
 from rowlstm_jax import cli
 from rowlstm_jax.config import RunConfig, absolute, flag
 from rowlstm_jax.errors import UserError
 
 SCRIPTS = [mnist_rows, mnist_rows_record, fashion_rows, mnist_pixels, cells_by_order, compare, insight, orders]
-SCRIPTS += [results_table, integrity, kill_resume, scaling, seeds, startup, train_step]
-POSITIONAL = {"runs": 2, "run": 1}
+SCRIPTS += [
+    export,
+    plot,
+    predict,
+    serve,
+    verify,
+    report,
+    list_runs,
+    own_data,
+    adding,
+    open_test,
+    results_table,
+    integrity,
+    kill_resume,
+    scaling,
+    seeds,
+    startup,
+    train_step,
+]
+POSITIONAL = {"runs": 2, "run": 1, "below": 1, "pictures": 1}
 
 SHARED = {field.name for field in dataclasses.fields(RunConfig)}
 FIELDS = [(mnist_rows, field.name) for field in dataclasses.fields(mnist_rows.Config)] + [
@@ -89,6 +117,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("ROWLSTM_LOCAL_FILES", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
+    for name, value in (("XLA_FLAGS", ""), ("NPROC", "1")):  # a start sets them; they are as they were after the test
+        monkeypatch.setenv(name, value)
     Path("file").touch()
     Path("folder").mkdir()
     Path("folder/kept").touch()
@@ -98,7 +128,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
         raise Started
 
     for script in SCRIPTS:
-        for name in ("load_data", "load", "train_grid"):
+        for name in ("load_data", "load", "open_dataset", "adding_problem", "train_grid", "list_runs"):
             if hasattr(script, name):
                 monkeypatch.setattr(script, name, started)
     for script in SCRIPTS[-6:]:
@@ -171,7 +201,8 @@ def check(start: Start, script: Any, *flags: tuple[str, list[str]]) -> None:
 def required(script: Any) -> list[tuple[str, list[str]]]:
     """What must be given before a flag is looked at."""
     names = [field.name for field in dataclasses.fields(script.Config) if field.name in POSITIONAL]
-    return [(name, POSITIONAL[name] * ["folder"]) for name in names]
+    data = [("data", ["digits.npz"])] if script is own_data else []
+    return [(name, POSITIONAL[name] * ["folder"]) for name in names] + data
 
 
 @pytest.mark.parametrize(("script", "name"), FIELDS, ids=lambda part: getattr(part, "__name__", part))

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,15 +70,27 @@ def test_one_byte_that_differs_and_one_file_too_many_are_found(tmp_path, change,
         same_bits.require(*runs)
 
 
-@pytest.mark.slow
-def test_a_run_killed_ten_times_ends_in_the_bits_of_one_never_disturbed(tmp_path, mnist):
-    flags = ["--kills", "10", "--json", str(tmp_path / "rows.json")]
-    command = [sys.executable, "-m", "experiments.benchmarks.kill_resume", *flags]
+def killed(tmp_path: Path, kills: int, *flags: object) -> list[dict[str, Any]]:
+    """The rows of the benchmark."""
+    words = ["--kills", kills, "--json", tmp_path / "rows.json", *flags]
+    command = [sys.executable, "-m", "experiments.benchmarks.kill_resume", *map(str, words)]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert (process.returncode, process.stderr) == (0, "")
-    assert "The bits are equal: metrics.jsonl and 27 arrays of the last checkpoint, " in process.stdout
-    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
-    assert sum(row["kills"] for row in rows) == 10
-    *killed, end, undisturbed = [row["steps"] for row in rows]
-    assert sum(killed) > 0, "some kills came after a save"
-    assert sum(killed) + end == undisturbed
+    assert "The bits are equal: metrics.jsonl and 29 arrays of the last checkpoint, " in process.stdout
+    *rows, everything = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert everything["seconds"] > max(row["seconds"] for row in rows) / 2
+    assert sum(row["kills"] for row in rows) == kills
+    *steps, end, undisturbed = [row["steps"] for row in rows]
+    assert sum(steps) + end == undisturbed
+    return rows
+
+
+@pytest.mark.slow
+def test_a_run_killed_ten_times_ends_in_the_bits_of_one_never_disturbed(tmp_path, mnist):
+    rows = killed(tmp_path, 10, "--jobs", 2)
+    assert sum(row["steps"] for row in rows[:3]) > 0, "some kills came after a save"
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_goes_on_after_one_of_them_is_killed(tmp_path, mnist):
+    killed(tmp_path, 3, "--num-processes", 2, "--devices", 1)

@@ -47,10 +47,10 @@ def accuracy_after_training(name: str, mnist, seed: int = 0) -> float:
     params, state = start()
     for n in range(STEPS):
         chosen = slice(n * B, (n + 1) * B)
-        params, state = step(params, state, mnist.train.images[chosen], mnist.train.labels[chosen])
+        params, state = step(params, state, mnist.train.inputs[chosen], mnist.train.targets[chosen])
     held_out = mnist.train[-HELD_OUT:]
-    logits = jax.jit(model.apply)({"params": params}, held_out.images / np.float32(255))
-    return float(np.mean(np.argmax(logits, axis=-1) == held_out.labels))
+    logits = jax.jit(model.apply)({"params": params}, held_out.inputs / np.float32(255))
+    return float(np.mean(np.argmax(logits, axis=-1) == held_out.targets))
 
 
 @pytest.mark.parametrize("name", CELLS)

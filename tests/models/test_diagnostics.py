@@ -14,7 +14,6 @@ import pytest
 from rowlstm_jax.models.cells import CELLS, BasicLSTMCell, ElmanCell
 from rowlstm_jax.models.classifier import SequenceClassifier
 from rowlstm_jax.models.diagnostics import (
-    forward_flops,
     gates_over_time,
     gradient_diagnostics,
     missing_diagnostics,
@@ -287,14 +286,6 @@ def test_what_a_model_does_not_offer_is_said_in_a_sentence_and_refused():
     ]:
         with pytest.raises(ValueError, match=said):
             function(model, {}, inputs)
-
-
-@pytest.mark.parametrize("name", ["lstm", "gru", "cornn"])
-def test_flops_of_a_model_grow_with_its_time_steps_and_its_inputs(name):
-    flops = forward_flops(CELLS[name](H), C, 2, F)
-    readout = 2 * forward_flops(CELLS[name](H), C, 1, F) - flops
-    assert 2 * H * C <= readout <= 3 * H * C
-    assert flops < forward_flops(CELLS[name](H), C, 2, 2 * F)
 
 
 def test_saturation_and_time_constants_of_known_gates():

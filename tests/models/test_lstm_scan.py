@@ -138,6 +138,7 @@ def test_the_batch_may_be_split_over_devices(devices):
     assert_close_in_norm(jax.jit(gradients)(given), expected, 1e-5)
 
 
+@pytest.mark.slow
 def test_a_gradient_of_a_gradient_agrees_with_that_of_the_scan():
     given = arguments()
 
@@ -168,7 +169,8 @@ def test_segments_save_memory():
 
     def stored(segment):
         gradient = jax.jit(jax.grad(lambda given: lstm_scan(**given, segment=segment)[1].sum()))
-        analysis = gradient.lower(given).compile().memory_analysis()
+        with jax.default_device(jax.devices("cpu")[0]):  # a GPU adds the workspace of its library of products
+            analysis = gradient.lower(given).compile().memory_analysis()
         assert analysis is not None
         return analysis.temp_size_in_bytes
 

@@ -21,7 +21,7 @@ from experiments.benchmarks import same_bits
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "rowlstm_jax/parallel/README.md").read_text()
-FLAGS = "--steps 400 --hidden 8 --batch-size 20 --log-every 5 --eval-every 100 --checkpoint-every 50"
+FLAGS = "--steps 1000 --hidden 8 --batch-size 20 --log-every 20 --eval-every 500 --checkpoint-every 50"  # time to act
 CONF = """
 ClusterName=test
 SlurmctldHost={host}

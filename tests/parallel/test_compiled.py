@@ -15,7 +15,7 @@ from rowlstm_jax.parallel.compiled import CompiledSteps, rows_at_a_time
 from rowlstm_jax.parallel.mesh import make_mesh
 from rowlstm_jax.parallel.seeds import Seeds
 from rowlstm_jax.tasks.augmentation import Affine
-from rowlstm_jax.tasks.orders import Preprocessing
+from rowlstm_jax.tasks.preprocessing import Preprocessing
 from rowlstm_jax.training.optimizers import params_ema
 from rowlstm_jax.training.recipe import Recipe
 from rowlstm_jax.training.state import RunState
@@ -60,29 +60,30 @@ def test_the_second_call_of_every_function_compiles_nothing(tiny_data, tiny_mode
     assert compilations == []
 
 
+@pytest.mark.slow
 def test_a_batch_of_another_shape_is_refused_rather_than_compiled(tiny_data):
     programs = compiled(tiny_data.train)
     with pytest.raises(TypeError, match=r"shape|differ|int32\[1,9,6\]"):
         programs.train(programs.begin(np.zeros(1, np.uint32)), np.zeros((1, STEPS, 6), np.int32))
 
 
-@pytest.mark.parametrize("recurrence", [SLOW("scan"), "fused"])
-def test_two_devices_compute_what_one_computes(tiny_data, recurrence):
+@pytest.mark.parametrize(("recurrence", "numbers"), [("fused", (1, 2)), SLOW("fused", (1, 4)), SLOW("scan", (1, 2, 4))])
+def test_two_devices_compute_what_one_computes(tiny_data, recurrence, numbers):
     results = []
-    for devices in (1, 2, 4):
+    for devices in numbers:
         model = PLAIN.clone(recurrence=recurrence)
         programs = compiled(tiny_data.train, model, batch_size=8, devices=devices)
         progress = trained(programs, tiny_data.train, [0], 8)
         after = programs.evaluate_minibatch(progress.state.params, batches(tiny_data.train, [0], 8)[:, -1])
         evaluation = programs.evaluate(progress.state.params, tiny_data.validation)
-        results.append((progress.state.params, progress.metrics, after, evaluation.metrics, evaluation.logits))
+        results.append((progress.state.params, progress.metrics, after, evaluation.metrics, evaluation.outputs))
     for several in results[1:]:
         chex.assert_trees_all_close(*jax.device_get((results[0], several)), rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize(
     ("devices", "one_by_one"),
-    [(2, True), SLOW(1, False), SLOW(1, True), SLOW(4, True), SLOW(2, False), SLOW(4, False)],
+    [SLOW(2, True), SLOW(1, False), SLOW(1, True), SLOW(4, True), SLOW(2, False), SLOW(4, False)],
 )
 def test_seeds_in_one_program_are_those_of_runs_of_their_own(tiny_data, devices, one_by_one):
     """Weights, optimiser, averages, sums and evaluations; jax 0.10.2 has miscomputed vmapped products in silence."""
@@ -98,8 +99,8 @@ def test_seeds_in_one_program_are_those_of_runs_of_their_own(tiny_data, devices,
         )
         expected = jax.device_get((single.state.opt_state, single.metrics))
         chex.assert_trees_all_close(of_seed, expected, rtol=1e-4, atol=1e-6)
-        logits = alone.evaluate(single.state.params, tiny_data.validation).logits
-        np.testing.assert_allclose(evaluation.logits[position], logits[0], rtol=1e-3, atol=1e-5)
+        logits = alone.evaluate(single.state.params, tiny_data.validation).outputs
+        np.testing.assert_allclose(evaluation.outputs[position], logits[0], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(("devices", "num_seeds", "devices_to_a_batch"), [(1, 2, 1), SLOW(2, 4, 1), SLOW(2, 3, 2)])
@@ -156,7 +157,7 @@ def test_devices_draw_different_dropout_masks(tiny_data):
     assert abs(loss([0, 1, 2, 3], 1) - loss([0, 1, 2, 3, 0, 1, 2, 3], 2)) > 1e-3
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_each_seed_keeps_its_own_best_weights_and_stops_for_itself(tiny_data, devices):
     optimizer = optax.sgd(1e-2)
     seeds = Seeds(2, make_mesh(B, devices, 2))
@@ -201,6 +202,7 @@ def test_a_large_part_of_a_batch_is_worked_through_in_blocks(cell, rows, weights
     assert rows_at_a_time(SequenceClassifier(cell, 10), rows, weights, platform) == expected
 
 
+@pytest.mark.slow
 def test_blocks_compute_what_the_whole_computes(tiny_data, monkeypatch):
     """On two devices, each with two blocks of the rows of its batch."""
     found = []

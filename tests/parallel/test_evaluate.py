@@ -1,11 +1,14 @@
 import flax.linen as nn
 import numpy as np
+import optax
 import pytest
 
 from rowlstm_jax.parallel import evaluate as evaluate_module
 from rowlstm_jax.parallel.evaluate import Evaluator
 from rowlstm_jax.parallel.mesh import make_mesh
 from rowlstm_jax.parallel.seeds import Seeds
+from rowlstm_jax.tasks import scale
+from rowlstm_jax.training import Recipe
 from tests.reference import cross_entropy
 
 
@@ -26,14 +29,15 @@ def test_every_example_of_a_ragged_last_batch_counts(tiny_data, monkeypatch, cou
     monkeypatch.setattr(evaluate_module, "EVAL_BATCH", 4)
     seeds = Seeds(num_seeds, make_mesh(6, devices, num_seeds), one_by_one)
     params = {"weight": np.arange(1, num_seeds + 1, dtype=np.float32)}
-    evaluate = Evaluator(Known(), lambda images: images, params, (5, 7), seeds)
+    recipe = Recipe(Known(), optax.sgd(0.1))
+    evaluate = Evaluator(recipe, scale, params, tiny_data.train, seeds)
     examples = tiny_data.test.open(lambda: None)[:count]
     result = evaluate(params, examples)
     assert result.metrics.examples.tolist() == [count] * num_seeds
     for seed in range(num_seeds):
-        logits = examples.images[:, 0, :3] / 255 * (seed + 1)
-        np.testing.assert_allclose(result.logits[seed], logits, rtol=1e-6)
-        assert result.accuracy[seed] == pytest.approx((logits.argmax(axis=1) == examples.labels).mean())
-        np.testing.assert_allclose(result.loss[seed], cross_entropy(logits, examples.labels), rtol=1e-5)
+        logits = examples.inputs[:, 0, :3] / 255 * (seed + 1)
+        np.testing.assert_allclose(result.outputs[seed], logits, rtol=1e-6)
+        assert result.accuracy[seed] == pytest.approx((logits.argmax(axis=1) == examples.targets).mean())
+        np.testing.assert_allclose(result.loss[seed], cross_entropy(logits, examples.targets), rtol=1e-5)
         low, high = result.intervals[seed]
         assert low <= result.accuracy[seed] <= high

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.benchmarks.processes import free_port
 from rowlstm_jax.config import RunConfig
 from rowlstm_jax.errors import InterruptedRun, UserError
 from rowlstm_jax.parallel import processes as distributed
@@ -51,12 +52,6 @@ def start(processes):
         return new
 
     return begin
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return free.getsockname()[1]
 
 
 def ends(processes: list[subprocess.Popen]) -> list[tuple[int, str]]:

@@ -90,6 +90,22 @@ def test_what_was_not_written_as_it_is_gets_no_manifest(tmp_path, monkeypatch):
     assert manifest.steps(tmp_path / "checkpoints") == [1]
 
 
+def test_a_save_that_is_dropped_in_silence_is_an_error_and_no_sign_of_a_checkpoint(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path / "run" / "checkpoints", {}) as checkpoints:
+        wait = checkpoints._manager.wait_until_finished
+
+        def drop() -> None:
+            wait()
+            shutil.rmtree(tmp_path / "run/checkpoints/1")
+
+        checkpoints.save(1, tree(1))
+        monkeypatch.setattr(checkpoints._manager, "wait_until_finished", drop)
+        with pytest.raises(UserError, match=r"can't be saved in .* \(that of step 1 is not there after its save\)"):
+            checkpoints.wait()
+        monkeypatch.undo()
+    assert not (tmp_path / "run" / ".saved").exists()
+
+
 def test_a_folder_that_orbax_takes_for_a_pattern_holds_no_checkpoint_that_counts(tmp_path):
     folder = tmp_path / "run[1]" / "checkpoints"
     with pytest.raises(UserError, match=r"step 1 can't be saved"), Checkpoints(folder, {}) as checkpoints:

@@ -25,7 +25,7 @@ def test_samples_of_a_small_test_set_are_printed_and_remembered(make_run, tiny_d
         assert load_data(run, folder) is fresh
         assert folder.clock.seconds["data"] >= 0
     out = capsys.readouterr().out
-    name = tiny_data.class_names[examples.labels[24]]
+    name = tiny_data.class_names[examples.targets[24]]
     assert f"test sample 24: class {name}, label vector" in out
     assert fresh.test.shown == [24, 25, 26]
 

@@ -21,10 +21,11 @@ from rowlstm_jax.models.cells import BasicLSTMCell
 from rowlstm_jax.models.classifier import SequenceClassifier
 from rowlstm_jax.parallel.mesh import cores
 from rowlstm_jax.tasks.augmentation import Affine
-from rowlstm_jax.tasks.orders import Preprocessing
+from rowlstm_jax.tasks.preprocessing import Preprocessing
 from rowlstm_jax.training.metrics import Metrics
 from rowlstm_jax.training.recipe import Recipe
-from rowlstm_jax.training.step import TrainState, init_state, train_steps
+from rowlstm_jax.training.state import TrainState, init_state
+from rowlstm_jax.training.step import train_steps
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = {  # by the release of jaxlib
@@ -60,7 +61,7 @@ def trained(seed: jax.Array, images: jax.Array, labels: jax.Array, indices: jax.
     recipe = Recipe(SequenceClassifier(BasicLSTMCell(8), num_classes=3), optax.adam(1e-2))
     reading = Preprocessing(lambda images: images, Affine(shift=1, rotation=0.2))  # its random numbers count too
     state = init_state(recipe, jnp.zeros((1, 5, 7)), seed)
-    return train_steps(state, Metrics.zeros(), images, labels, indices, len(indices), reading)
+    return train_steps(state, Metrics.zeros(), (images, labels), indices, len(indices), reading)
 
 
 def train(seed: int) -> tuple[str, dict[str, float]]:
@@ -114,5 +115,5 @@ def test_a_run_on_one_core_and_one_on_two_compute_the_same_bits(tmp_path, mnist,
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
         assert json.loads((run / "summary.json").read_text())["environment"]["cores"] == number
         found.append(same_bits.contents(run))
-    assert len(found[0]) == 28
+    assert len(found[0]) == 30
     assert [name for name in found[0] if found[0][name] != found[1].get(name)] == []

@@ -32,9 +32,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def one_bad_label(tiny_data):
     """One of the 41 training examples has a class that there is not, so that the loss of its batches is NaN."""
-    labels = tiny_data.train.labels.copy()
+    labels = tiny_data.train.targets.copy()
     labels[7] = 200
-    return tiny_data.__class__(**vars(tiny_data) | {"train": Examples(tiny_data.train.images, labels)})
+    return tiny_data.__class__(**vars(tiny_data) | {"train": Examples(tiny_data.train.inputs, labels)})
 
 
 def test_a_run_halts_at_a_loss_that_is_not_finite_and_names_the_seeds(tmp_path, one_bad_label):
@@ -112,9 +112,9 @@ def test_weights_that_are_not_finite_are_not_tested(tmp_path, tiny_data):
 
 
 def test_a_validation_loss_that_is_not_finite_ends_a_run(tmp_path, tiny_data):
-    labels = tiny_data.validation.labels.copy()
+    labels = tiny_data.validation.targets.copy()
     labels[3] = 200
-    data = dataclasses.replace(tiny_data, validation=Examples(tiny_data.validation.images, labels))
+    data = dataclasses.replace(tiny_data, validation=Examples(tiny_data.validation.inputs, labels))
     with pytest.raises(NonFiniteError, match=r"The validation loss at step 5 is not finite \(nan\); lower"):
         train(make(tmp_path / "run"), data)
 
@@ -178,7 +178,10 @@ if fault == "full":
             while file.write(bytes(1000)): pass
         except OSError: pass
 else:
-    mount("-o", "ro", on=disk / "run" / "checkpoints")
+    checkpoints = str(disk / "run" / "checkpoints")
+    subprocess.run(["mount", "--bind", checkpoints, checkpoints], check=True)
+    while subprocess.run(["mount", "-o", "remount,bind,ro", checkpoints]).returncode:  # busy while a file is written
+        time.sleep(0.01)
 error = process.communicate(timeout=60)[1]
 if fault == "full":
     (disk / "rest").unlink()

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import optax
 import pytest
-from tensorboardX.proto.event_pb2 import Event
 
 from rowlstm_jax.errors import UserError
 from rowlstm_jax.models.cells import BasicLSTMCell
@@ -18,13 +17,15 @@ from rowlstm_jax.runs import RunFolder, fit, folder
 from rowlstm_jax.runs.folder import FolderLock
 from rowlstm_jax.runs.run import Run
 from rowlstm_jax.training.recipe import Recipe
+from tests.runs.test_events import read_events
 
 
 def test_a_run_writes_its_config_and_its_records(make_run):
     with RunFolder(make_run(seed=3)) as opened:
         opened.begin(0)
-        opened.journal.log(10, {"loss": 0.5})
-        opened.journal.log(20, {"loss": 0.25, "validation_accuracy": 1.0})
+        for step, record in ((10, {"loss": 0.5}), (20, {"loss": 0.25, "validation_accuracy": 1.0})):
+            opened.journal.log(step, record)
+            opened.callbacks.log(step, record)
         assert opened.journal.records() == [
             {"step": 10, "loss": 0.5},
             {"step": 20, "loss": 0.25, "validation_accuracy": 1.0},
@@ -39,27 +40,18 @@ def test_a_run_writes_its_config_and_its_records(make_run):
     ]
 
 
-def read_events(path):
-    """TensorBoard's records: length, its checksum, the event, its checksum."""
-    data, at = path.read_bytes(), 0
-    while at < len(data):
-        length = int.from_bytes(data[at : at + 8], "little")
-        event = Event()
-        event.ParseFromString(data[at + 12 : at + 12 + length])
-        yield event
-        at += 12 + length + 4
-
-
 def test_beginning_at_a_step_cuts_off_later_and_unfinished_records(make_run):
     with RunFolder(make_run()) as opened:
         opened.begin(0)
         for step in (1, 2, 3):
             opened.journal.log(step, {"loss": float(step)})
+            opened.callbacks.log(step, {"loss": float(step)})
     with (opened.path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
     with RunFolder(make_run(resume=True)) as opened:
         opened.begin(2)
         opened.journal.log(3, {"loss": 30.0})
+        opened.callbacks.log(3, {"loss": 30.0})
     expected = [(1, 1.0), (2, 2.0), (3, 30.0)]
     assert [(record["step"], record["loss"]) for record in opened.journal.records()] == expected
     (events,) = opened.path.glob("events.out.tfevents.*")
@@ -192,19 +184,6 @@ def test_a_schedule_that_depends_on_the_steps_is_part_of_a_run(make_run, tiny_mo
         opened.begin(0)
     with pytest.raises(UserError, match=r"optimizer.steps was 12 and is now 20"):
         RunFolder(Run("tiny", more.config, more.protocol, Recipe(tiny_model, schedule(20)))).__enter__()
-
-
-def test_writing_events_does_not_import_torch(tmp_path):
-    """In a process of its own, where nothing else has imported it; a torch that raises stands in for the real one."""
-    (tmp_path / "torch.py").write_text("raise AssertionError('imported')")
-    program = f"""
-import sys; sys.path.insert(0, {str(tmp_path)!r})
-from pathlib import Path
-from rowlstm_jax.runs.journal import EventFile
-EventFile(Path({str(tmp_path)!r})).close()
-assert "torch" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 HOLD = """

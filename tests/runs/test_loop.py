@@ -76,7 +76,12 @@ def test_how_many_steps_a_dispatch_takes_changes_no_weight(make_run, tiny_data):
 
 
 @pytest.mark.parametrize(
-    ("at", "signum"), [(3, signal.SIGINT), (5, signal.SIGTERM), (10, signal.SIGINT), (12, signal.SIGTERM)]
+    ("at", "signum"),
+    [
+        (10, signal.SIGINT),
+        *(pytest.param(*of, marks=pytest.mark.slow) for of in ((3, signal.SIGINT), (5, signal.SIGTERM))),
+        pytest.param(12, signal.SIGTERM, marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_and_resumed_run_ends_in_the_same_bytes(make_run, tiny_data, at, signum):
     undisturbed = train(make_run("undisturbed"), tiny_data)
@@ -217,6 +222,7 @@ def test_a_batch_larger_than_the_data_is_refused_before_anything_is_written(make
     assert not run.config.run_dir.exists()
 
 
+@pytest.mark.slow
 def test_diagnostics_that_a_model_does_not_have_are_named_once(make_run, tiny_model, tiny_data, capsys):
     other = Recipe(tiny_model.clone(cell=ElmanCell(4)), optax.adam(1e-2))
     train(make_run(recipe=other, memory_health=True), tiny_data)
@@ -234,3 +240,17 @@ def test_training_compiles_nothing_after_its_first_step(make_run, tiny_data, mon
     train(make_run(), tiny_data)
     assert counts[0] > 0
     assert counts[-1] == counts[0]
+
+
+@pytest.mark.parametrize("classes", [2, 20])
+def test_a_model_without_an_output_for_each_class_is_refused_before_anything_is_written(
+    make_run, tiny_data, tiny_model, classes
+):
+    recipe = Recipe(tiny_model.clone(num_classes=classes), optax.adam(1e-2))
+    said = (
+        rf"The model returns \[1, {classes}\] for one sequence \[5, 7\], and tiny has 3 classes; the last .* \[B, 3\]\."
+    )
+    run = make_run(recipe=recipe)
+    with pytest.raises(UserError, match=said), RunFolder(run) as folder:
+        fit(run, tiny_data, folder)
+    assert not folder.path.exists()

@@ -66,7 +66,7 @@ def test_warp_keeps_the_dtype_and_rejects_other_shapes():
     with pytest.raises(ValueError, match=r"\[B, R, K\] and \[B, 2, 3\]"):
         warp(images(), IDENTITY[:-1])
     with pytest.raises(ValueError, match=r"\[B, R, K\]"):
-        warp(images(B, R, K, 3), IDENTITY)
+        warp(images(B, R, K, 3, 2), IDENTITY)
 
 
 def shapes(maps: jax.Array) -> dict[str, np.ndarray]:

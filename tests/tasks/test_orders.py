@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from rowlstm_jax.tasks.orders import ORDERS, order_digest, order_index, read, require_orders, scale
+from rowlstm_jax.tasks.orders import ORDERS, order_digest, order_index, read, require_orders
+from rowlstm_jax.tasks.preprocessing import scale
 
 # T, F and the SHA-256 of each order of 28 x 28 pixels. A digest that changes makes published numbers incomparable.
 GOLDEN = {
@@ -179,3 +180,33 @@ def test_an_array_in_the_place_of_an_order_is_named(monkeypatch):
     monkeypatch.setitem(ORDERS, "array", np.arange(784).reshape(28, 28))
     with pytest.raises(ValueError, match="order is 'array', which is no function"):
         order_index("array", 28, 28)
+
+
+@pytest.mark.parametrize("order", ["rows", "columns", "pixels", "snake", "patches_2", "patches_4x3", "rows_both_ways"])
+def test_a_pixel_is_read_with_all_its_channels(order):
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), dtype=np.uint8)
+    index, grey = order_index(order, 4, 6, 3), order_index(order, 4, 6)
+    assert index.shape == (len(grey), 3 * grey.shape[1])
+    found = np.asarray(jax.jit(functools.partial(read, index=index))(pictures))
+    for channel in range(3):
+        np.testing.assert_array_equal(found[:, :, channel::3], read(pictures[..., channel], grey))
+    assert order_digest(index) != order_digest(grey)
+
+
+def test_patches_of_any_size_tile_the_image():
+    index = order_index("patches_2x3", 4, 6)
+    assert index.shape == (4, 6)
+    assert index[1].tolist() == [3, 4, 5, 9, 10, 11]
+    assert order_index("patches_2", 4, 6).shape == (6, 4)
+    assert order_index("patches_4", 8, 8).tolist() == order_index("patches", 8, 8).tolist()
+    for order in ("patches_3", "patches_2x4"):
+        with pytest.raises(ValueError, match="do not tile an image of 4 x 6"):
+            order_index(order, 4, 6)
+    for order in ("patches_0", "patches_2x", "patches_"):
+        with pytest.raises(ValueError, match="choose one of"):
+            order_index(order, 4, 6)
+
+
+def test_the_digest_is_that_of_the_real_shape():
+    digests = {order_digest(order_index("rows", *shape)) for shape in ((28, 28), (32, 32), (32, 32, 3), (96, 32))}
+    assert len(digests) == 4

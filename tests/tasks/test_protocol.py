@@ -40,7 +40,7 @@ def test_an_order_that_means_something_else_is_another_protocol(monkeypatch):
 
 
 def test_the_ready_protocols_differ():
-    assert len({protocol.sha256() for protocol in PROTOCOLS.values()}) == len(PROTOCOLS) == 12
+    assert len({protocol.sha256() for protocol in PROTOCOLS.values()}) == len(PROTOCOLS) == 18
     assert {protocol.validation_examples for protocol in PROTOCOLS.values()} == {0, 5_000}
 
 
@@ -58,7 +58,7 @@ def test_less_than_nothing_cannot_be_held_out():
     ("fields", "words"),
     [
         ({"selection": "best"}, "selection is 'best'; choose 'last' or 'best_validation'"),
-        ({"dataset": "cifar10"}, "dataset is 'cifar10'; choose one of mnist, "),
+        ({"dataset": "cifar100"}, "dataset is 'cifar100'; choose one of mnist, "),
         ({"validation_examples": 0, "selection": "best_validation"}, "needs validation_examples of 1 or more"),
     ],
 )

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from rowlstm_jax.training.metrics import Metrics, wilson_interval
+from rowlstm_jax.training.losses import ClassAccuracy, accuracy, mean_absolute_error, mean_squared_error
+from rowlstm_jax.training.metrics import Metrics, expected_calibration_error, wilson_interval
 from tests.reference import cross_entropy
 
 LOGITS = np.array([[2.0, 0.0, -1.0], [0.0, 1.0, 3.0], [1.0, 1.5, 0.0], [9.0, 0.0, 0.0]], np.float32)
@@ -43,3 +44,37 @@ def test_a_step_counts_its_gradient_norm_or_only_that_it_was_not_finite(norm, no
 def test_wilson_interval_agrees_with_scipy(correct, examples):
     expected = scipy.stats.binomtest(correct, examples).proportion_ci(method="wilson")
     np.testing.assert_allclose(wilson_interval(correct, examples), expected, atol=1e-7)
+
+
+def test_further_metrics_are_sums_and_counts_without_the_padding():
+    mask, more = np.array([True, True, True, False]), {"right": accuracy, "second": ClassAccuracy(1)}
+    found = jax.jit(lambda: Metrics.of_examples(LOGITS, LABELS, mask, None, more))()
+    assert {name: float(value) for name, value in found.means.items() if name != "loss"} == {
+        "accuracy": pytest.approx(2 / 3),
+        "right": pytest.approx(2 / 3),
+        "second": 0.5,
+    }
+    chex.assert_trees_all_equal_shapes_and_dtypes(found, Metrics.zeros(more))
+
+
+def test_targets_that_are_no_classes_have_no_accuracy():
+    outputs, targets, mask = jnp.array([[1.0], [3.0], [9.0]]), jnp.array([0.0, 1.0, 0.0]), np.array([True, True, False])
+    found = Metrics.of_examples(outputs, targets, mask, mean_squared_error, {"error": mean_absolute_error})
+    assert {name: float(value) for name, value in found.means.items()} == {"loss": 2.5, "error": 1.5}
+    assert found.correct is None
+    with pytest.raises(ValueError, match="the targets are not classes"):
+        _ = found.accuracy
+
+
+def test_the_calibration_error_is_that_of_a_loop_over_bins():
+    rng = np.random.default_rng(0)
+    logits, labels = 2 * rng.normal(size=(500, 4)), rng.integers(0, 4, 500)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    confidence, right, expected = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, 0.0
+    for low in np.arange(15) / 15:
+        chosen = (confidence >= low) & (confidence < low + 1 / 15)
+        if chosen.any():
+            expected += chosen.mean() * abs(right[chosen].mean() - confidence[chosen].mean())
+    assert expected_calibration_error(logits, labels) == pytest.approx(expected)
+    sure = 100 * np.eye(4)[labels]
+    assert expected_calibration_error(sure, labels) == pytest.approx(0)

@@ -33,7 +33,7 @@ def main(steps: int) -> None:
             return self.readout(self.lstm(images.float() / 255)[1][0][-1])
 
     def tensors(examples: Examples) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.tensor(examples.images), torch.tensor(examples.labels, dtype=torch.long)
+        return torch.tensor(examples.inputs), torch.tensor(examples.targets, dtype=torch.long)
 
     def accuracy(images: torch.Tensor, labels: torch.Tensor) -> float:
         with torch.no_grad():

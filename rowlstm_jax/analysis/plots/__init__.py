@@ -1,4 +1,7 @@
-"""Pictures, one PNG for each function. Its first argument is the path of the PNG. Only this folder uses matplotlib."""
+"""Pictures, one PNG for each function. Its first argument is the path of the PNG. Only this folder uses matplotlib.
+
+Each function also takes `about`, a line that is written below the picture: `about_run` makes it of a run's folder.
+"""
 
 # ruff: noqa: E402
 import os
@@ -6,17 +9,21 @@ import os
 # A notebook's processes inherit a backend that may not be installed here. The pictures need none.
 _backend = os.environ.pop("MPLBACKEND", None)
 
+from rowlstm_jax.analysis.plots.about import about_run, name_seeds
 from rowlstm_jax.analysis.plots.comparison import GROWING, comparison, grid, scaling
-from rowlstm_jax.analysis.plots.insight import gates_over_time, memory, probabilities_over_rows, rows_needed
+from rowlstm_jax.analysis.plots.insight import gates_over_time, probabilities_over_rows, rows_needed
 from rowlstm_jax.analysis.plots.orders import orders
-from rowlstm_jax.analysis.plots.runs import confident_errors, confusion_matrix, curves, samples
+from rowlstm_jax.analysis.plots.prediction import prediction
+from rowlstm_jax.analysis.plots.runs import confident_errors, confusion_matrix, predictions, samples, sequences
 from rowlstm_jax.analysis.plots.style import load
+from rowlstm_jax.analysis.plots.training import curves, memory
 
 if _backend is not None:
     os.environ["MPLBACKEND"] = _backend
 
 __all__ = [
     "GROWING",
+    "about_run",
     "comparison",
     "confident_errors",
     "confusion_matrix",
@@ -25,9 +32,13 @@ __all__ = [
     "grid",
     "load",
     "memory",
+    "name_seeds",
     "orders",
+    "prediction",
+    "predictions",
     "probabilities_over_rows",
     "rows_needed",
     "samples",
     "scaling",
+    "sequences",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rowlstm_jax.analysis.plots.style import add_canvas, picture
+from rowlstm_jax.analysis.plots.style import add_about, add_canvas, picture
 
 DPI, SHARPNESS = 120, 2  # the file has twice as many pixels in each direction
 # All lengths are in pixels, before the sharpness.
@@ -16,11 +16,11 @@ WIDTH, TOP, BOTTOM = 900, 32, 36  # of the picture
 CARD_WIDTH, CARD_HEIGHT, CARD_GAP = 416, 148, 40  # two cards in a row
 SIDE, SEQUENCE_WIDTH = 112, 280  # of the two drawings in a card
 LINES, LINE_GAP = 7, 4  # a sequence of one feature is wrapped
-TIME = matplotlib.colormaps["turbo"]
+TIME = matplotlib.colormaps["viridis"]
 
 
 @picture
-def orders(image: np.ndarray, indices: Mapping[str, np.ndarray]) -> Figure:
+def orders(image: np.ndarray, indices: Mapping[str, np.ndarray], about: str = "") -> Figure:
     """Draw for each order when it reads each pixel of an image, and the sequence that results.
 
     The colour of a pixel is the time step that reads it first, its darkness is its value. A line follows an order that
@@ -30,6 +30,7 @@ def orders(image: np.ndarray, indices: Mapping[str, np.ndarray]) -> Figure:
     Args:
       image: uint8 [R, K].
       indices: by name, int [T, F]: the positions in the flattened image that each time step reads.
+      about: which image it is, written below.
     """
     height = TOP + math.ceil(len(indices) / 2) * CARD_HEIGHT + BOTTOM
     figure = Figure(figsize=(WIDTH / DPI, height / DPI), dpi=SHARPNESS * DPI)
@@ -45,7 +46,7 @@ def orders(image: np.ndarray, indices: Mapping[str, np.ndarray]) -> Figure:
     _draw(axes, (left, right, top + 12, top), np.zeros((1, 240)), np.linspace(0, 1, 240)[None])
     axes.text(left - 8, top + 6, "first time step", ha="right", va="center")
     axes.text(right + 8, top + 6, "last", va="center")
-    return figure
+    return add_about(figure, about)
 
 
 def _draw_card(axes: Axes, left: float, top: float, name: str, image: np.ndarray, index: np.ndarray) -> None:

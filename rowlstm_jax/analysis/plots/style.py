@@ -3,11 +3,13 @@
 import functools
 import inspect
 import io
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import matplotlib
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,18 +17,28 @@ Arguments = ParamSpec("Arguments")
 # One for each logged step, as in metrics.jsonl. Each has "step"; every other value may be missing.
 Records = Sequence[Mapping[str, Any]]
 
-# The colours of Okabe and Ito, which colour-blind readers tell apart; the first is a lighter blue.
-LIGHT_BLUE, VERMILION = "#8FC1DE", "#D55E00"
-SYSTEMS = (VERMILION, "#0072B2", "#009E73", "#CC79A7")
+# The colours of Okabe and Ito, which colour-blind readers tell apart, and a lighter blue for what lies behind.
+VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY = "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+PALETTE = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, "#000000")
+LIGHT_BLUE = "#8FC1DE"
+MARKERS = "osD^vPX"  # in the order of the colours: lines and points differ in shape too
+GREY = "0.35"  # of what is said about a picture
 STYLE: Any = {
+    "axes.prop_cycle": cycler(color=PALETTE),
     "axes.spines.right": False,
     "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": "medium",
     "figure.dpi": 120,
     "font.size": 9,
     "grid.color": "0.9",
     "legend.frameon": False,
     "savefig.dpi": "figure",
+    "svg.hashsalt": "rowlstm_jax",  # or its names would be random
+    "text.parse_math": False,
 }
+NO_BREAK = "\N{NO-BREAK SPACE}"
+ABOUT_SIZE, ABOUT_LINE, ABOUT_MARGIN = 7.5, 0.15, 0.1  # of the line below a picture: points, inches, inches
 
 
 def picture(draw: Callable[Arguments, Figure]) -> Callable[Concatenate[Path, Arguments], None]:
@@ -38,13 +50,39 @@ def picture(draw: Callable[Arguments, Figure]) -> Callable[Concatenate[Path, Arg
     @functools.wraps(draw)
     def write(path: Path, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         with matplotlib.rc_context(STYLE):
-            draw(*args, **kwargs).savefig(path)
+            draw(*args, **kwargs).savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
     signature = inspect.signature(draw)
     path = inspect.Parameter("path", inspect.Parameter.POSITIONAL_ONLY, annotation=Path)
     parameters = [path, *signature.parameters.values()]
     write.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # pyright: ignore[reportFunctionMemberAccess, reportAttributeAccessIssue]
     return write
+
+
+def add_about(figure: Figure, about: str) -> Figure:
+    """Add a grey line below a figure that is drawn: run, seeds, model. The figure grows by it; without text, it stays.
+
+    Args:
+      figure: with axes at fixed places.
+      about: as of `about_run`.
+    """
+    width, height = map(float, figure.get_size_inches())
+    parts = about.replace(" ", NO_BREAK).replace(f"{NO_BREAK}·{NO_BREAK}", " · ")  # a line ends after a part
+    lines = textwrap.wrap(parts, round(14.5 * width))  # characters: about 15 an inch
+    if not lines:
+        return figure
+    strip = ABOUT_MARGIN + ABOUT_LINE * len(lines)
+    figure.set_size_inches(width, height + strip)
+    for axes in figure.axes:
+        box = axes.get_position(original=True)
+        bottom, tall = (strip + box.y0 * height) / (height + strip), box.height * height / (height + strip)
+        axes.set_position((box.x0, bottom, box.width, tall))
+    for text in figure.texts:
+        text.set_y((strip + text.get_position()[1] * height) / (height + strip))
+    place = {"x": 0.1 / width, "y": 0.5 * ABOUT_MARGIN / (height + strip), "va": "bottom"}
+    lines = [line.replace(NO_BREAK, " ").strip(" ·") for line in lines]
+    figure.text(s="\n".join(lines), color=GREY, fontsize=ABOUT_SIZE, **place)
+    return figure
 
 
 def add_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from rowlstm_jax.training.loss import cross_entropy, smooth_labels
+from rowlstm_jax.training.losses import cross_entropy, smooth_labels
 from tests import reference
 
 LOGITS = np.array([[2.0, 0.0, -1.0], [0.0, 1.0, 3.0], [1.0, 1.5, 0.0], [9.0, 0.0, 0.0]], np.float32)
