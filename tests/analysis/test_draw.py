@@ -44,7 +44,7 @@ def test_each_kind_of_data_has_its_pictures(tmp_path, capsys, inputs, targets, n
 
 def test_every_picture_of_a_run_names_run_seeds_and_model(tmp_path, monkeypatch):
     figures: dict[str, Figure] = {}
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path: figures.update({path.stem: figure}))
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, metadata=None: figures.update({path.stem: figure}))
     model = {"recipe.model": "SequenceClassifier", "recipe.model.cell": "GRUCell", "recipe.model.cell.features": "8"}
     identity = {"experiment": "mine", "seed": 2, "num_seeds": 2} | model
     (tmp_path / "config.json").write_text(json.dumps({"identity": identity}))

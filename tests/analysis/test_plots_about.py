@@ -88,7 +88,7 @@ DRAWINGS = {
 def drawn(monkeypatch) -> list[Figure]:
     """The figures that are drawn, in the place of files."""
     figures: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, metadata=None: figures.append(figure))
     return figures
 
 

@@ -118,5 +118,5 @@ def test_names_that_are_no_tree_are_refused(tmp_path, names):
 
 def test_without_the_package_a_sentence_says_how_to_install_it(tmp_path, no_package):
     for use in (lambda: save_safetensors(tmp_path / "x", {}), lambda: load_safetensors(tmp_path / "x")):
-        with pytest.raises(UserError, match=r"install it with: pip install 'rowlstm_jax\[interop\]'$"):
+        with pytest.raises(UserError, match=r"install it with: pip install safetensors$"):
             use()
