@@ -1,5 +1,6 @@
 """The sequence classifier: [B, T, F] -> logits [B, C]."""
 
+import dataclasses
 from typing import Any, Literal
 
 import chex
@@ -10,6 +11,7 @@ from flax.linen.linear import default_kernel_init
 from flax.typing import Dtype, Initializer
 
 from rowlstm_jax.models.cells import BasicLSTMCell
+from rowlstm_jax.models.layers import Layer
 from rowlstm_jax.models.lengths import at_end, before_end, require_lengths
 from rowlstm_jax.models.over_time import lstm_over_time, scan_over_time
 
@@ -54,7 +56,7 @@ class SequenceClassifier(nn.Module):
       param_dtype: of the parameters, in the cells too; None keeps each cell's own, and is float32 in the readout.
     """
 
-    cell: nn.RNNCellBase
+    cell: nn.RNNCellBase | Layer
     num_classes: int
     num_layers: int = 1
     bidirectional: bool = False
@@ -104,7 +106,7 @@ class SequenceClassifier(nn.Module):
         for layer in range(self.num_layers):
             if layer > 0:
                 outputs = nn.Dropout(self.dropout, deterministic=not train)(outputs)
-            outputs, finals = self._layer(layer, outputs, lengths)
+            outputs, finals = self._layer(layer, outputs, lengths, train)
         features = finals
         if over_time:
             features = outputs if self.readout == "last" else _running_mean(outputs)
@@ -122,15 +124,19 @@ class SequenceClassifier(nn.Module):
             name="readout",
         )(features)
 
-    def _layer(self, layer: int, inputs: jax.Array, lengths: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    def _layer(
+        self, layer: int, inputs: jax.Array, lengths: jax.Array | None, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
         """Outputs [B, T, H] of one layer, and its output [B, H] at the step that each direction reads last."""
         chosen = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         dtypes: dict[str, Any] = {name: dtype for name, dtype in chosen.items() if dtype is not None}
         outputs, finals = [], []
         for direction in ("forward", "backward")[: 1 + self.bidirectional]:
-            cell = self.cell.clone(name=f"layer_{layer}_{direction}", parent=self, **dtypes)
+            cell = _copied(self.cell, dtypes).clone(name=f"layer_{layer}_{direction}", parent=self)
             reverse = direction == "backward"
-            if self.is_fused:
+            if isinstance(cell, Layer):
+                outputs.append(cell(inputs, lengths, reverse, train))
+            elif self.is_fused:
                 outputs.append(lstm_over_time(cell, inputs, reverse, self.segment, lengths))
             else:
                 outputs.append(scan_over_time(cell, inputs, reverse, lengths))
@@ -168,6 +174,13 @@ class SequenceClassifier(nn.Module):
                 f"dropout is {self.dropout}, but it acts between layers and this model has one; "
                 "leave it at 0, or set num_layers to 2 or more."
             )
+
+
+def _copied(module: Any, dtypes: dict[str, Any]) -> Any:
+    """A copy that no parent owns, of the modules within it too: each layer needs parameters of its own."""
+    values = {field.name: getattr(module, field.name) for field in dataclasses.fields(module) if field.name != "parent"}
+    within = {name: _copied(value, dtypes) for name, value in values.items() if isinstance(value, nn.Module)}
+    return module.clone(parent=None, name=None, **within, **dtypes)
 
 
 def _running_mean(outputs: jax.Array) -> jax.Array:
