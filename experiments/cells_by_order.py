@@ -24,6 +24,7 @@ from rowlstm_jax import (
     UserError,
     cells,
     cli,
+    layers,
     naming_flags,
     plots,
 )
@@ -50,7 +51,7 @@ class Config(RunConfig):
         with naming_flags(self):
             require_orders(self.orders)
             for name in self.cells:
-                cells.make(name, self.hidden, self.recurrence)
+                layers.make(name, self.hidden, self.recurrence)
         if not self.cells:
             raise UserError("--cells names no cell; name one or more.")
         if len(set(self.cells)) < len(self.cells) or len(set(self.orders)) < len(self.orders):
@@ -60,7 +61,7 @@ class Config(RunConfig):
 
 
 def make_run(config: RunConfig, cell: str, order: str) -> Run:
-    model = SequenceClassifier(cells.make(cell, config.hidden), num_classes=10, recurrence=config.recurrence)
+    model = SequenceClassifier(layers.make(cell, config.hidden), num_classes=10, recurrence=config.recurrence)
     recipe = Recipe(model, optax.chain(optax.clip_by_global_norm(1.0), optax.adam(config.learning_rate)))
     return Run("cells_by_order", config, Protocol(f"mnist_{order}", "mnist", 5_000, order), recipe)
 

@@ -21,10 +21,10 @@ from rowlstm_jax import (
     RunFolder,
     SequenceClassifier,
     adamw_cosine,
-    cells,
     cli,
     finish,
     fit,
+    layers,
     load_data,
     naming_flags,
     warmup_cosine,
@@ -38,6 +38,8 @@ PROTOCOL = Protocol("fashion_rows_affine", "fashion_mnist", validation_examples=
 class Config(RunConfig):
     """Classify Fashion-MNIST read row by row with an LSTM."""
 
+    cell: str = "lstm"
+    """The recurrent cell or layer: lstm, gru, elman, lru or another of `rowlstm_jax.layers.names()`."""
     num_seeds: int = 5
     steps: int = 22_000
     learning_rate: float = 6e-3
@@ -52,10 +54,11 @@ class Config(RunConfig):
 
 
 def main(config: Config) -> Path:
-    model = SequenceClassifier(cells.BasicLSTMCell(config.hidden), num_classes=10, recurrence=config.recurrence)
     decay = {"warmup": config.warmup, "weight_decay": config.weight_decay}
     with naming_flags(config):
+        cell = layers.make(config.cell, config.hidden, config.recurrence)
         optimizer = adamw_cosine(config.learning_rate, config.steps, **decay)
+    model = SequenceClassifier(cell, num_classes=10, recurrence=config.recurrence)
     schedule = warmup_cosine(config.learning_rate, config.steps, config.warmup)
     run = Run("fashion_rows", config, PROTOCOL, Recipe(model, optimizer, learning_rate=schedule))
     with RunFolder(run) as folder:

@@ -22,11 +22,11 @@ from rowlstm_jax import (
     RunConfig,
     RunFolder,
     SequenceClassifier,
-    cells,
     cli,
     find_protocol,
     finish,
     fit,
+    layers,
     load_data,
     naming_flags,
 )
@@ -39,7 +39,7 @@ class Config(RunConfig):
     """Classify MNIST digits read row by row with an LSTM."""
 
     cell: str = "lstm"
-    """The recurrent cell: lstm, gru, elman or another key of `rowlstm_jax.cells.CELLS`."""
+    """The recurrent cell or layer: lstm, gru, elman, lru or another of `rowlstm_jax.layers.names()`."""
     protocol: str = "notebook"
     """Data set, split and reading order: notebook, another of `rowlstm_jax.PROTOCOLS`, or data of your own."""
     steps: int = 999
@@ -52,7 +52,7 @@ class Config(RunConfig):
 
 def main(config: Config) -> Path:
     with naming_flags(config):
-        cell = cells.make(config.cell, config.hidden, config.recurrence)
+        cell = layers.make(config.cell, config.hidden, config.recurrence)
         protocol = find_protocol(config.protocol, config.data_dir)
     model = SequenceClassifier(
         cell,

@@ -21,10 +21,10 @@ from rowlstm_jax import (
     RunFolder,
     SequenceClassifier,
     UserError,
-    cells,
     cli,
     finish,
     fit,
+    layers,
     load_data,
     naming_flags,
     open_dataset,
@@ -47,7 +47,7 @@ class Config(RunConfig):
     image_size: tuple[int, int] | None = None
     """Rows and columns to which the pictures of a folder are resized; needed if they have several sizes."""
     cell: str = "lstm"
-    """The recurrent cell: lstm, gru, elman or another key of `rowlstm_jax.cells.CELLS`."""
+    """The recurrent cell or layer: lstm, gru, elman, lru or another of `rowlstm_jax.layers.names()`."""
     batch_size: int = 50
 
     def __post_init__(self):
@@ -65,7 +65,7 @@ def main(config: Config) -> Path:
         if held_out is None:
             held_out = int(config.validation_part * len(dataset.train))
         protocol = own_protocol(dataset, config.order, held_out)
-        cell = cells.make(config.cell, config.hidden, config.recurrence)
+        cell = layers.make(config.cell, config.hidden, config.recurrence)
     model = SequenceClassifier(cell, protocol.num_outputs, recurrence=config.recurrence)
     recipe = Recipe(model, optax.adam(config.learning_rate), learning_rate=config.learning_rate)
     run = Run("own_data", config, protocol, recipe)

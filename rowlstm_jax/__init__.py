@@ -16,6 +16,7 @@ does not import JAX.
 
     SequenceClassifier  the network: recurrent layers over time and a linear readout
     cells           the recurrent cells; `cells.CELLS` holds those that `--cell` can name
+    layers          layers over whole sequences: LRU, S5, minGRU, minLSTM, RG-LRU, any cell; `layers.make(name, H)`
     lstm_scan       the fast LSTM over time as one function
     diagnostics     what a trained network does over time: probabilities, gates, gradients
 
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from rowlstm_jax.config import RunConfig
     from rowlstm_jax.data import Dataset, from_arrays, open_dataset
     from rowlstm_jax.errors import InterruptedRun, NonFiniteError, UserError, naming_flags
-    from rowlstm_jax.models import SequenceClassifier, cells, diagnostics, lstm_scan
+    from rowlstm_jax.models import SequenceClassifier, cells, diagnostics, layers, lstm_scan
     from rowlstm_jax.parallel import start
     from rowlstm_jax.runs import Callback, Run, RunFolder, Stop, fit, load_data
     from rowlstm_jax.tasks import ORDERS, PROTOCOLS, Affine, Augmentation, Protocol, find_protocol, own_protocol
@@ -90,6 +91,7 @@ __all__ = [
     "finish",
     "fit",
     "from_arrays",
+    "layers",
     "load_data",
     "losses",
     "lstm_scan",
@@ -109,7 +111,7 @@ _FLOORS = {
     "config": ("RunConfig",),
     "data": ("Dataset", "from_arrays", "open_dataset"),
     "errors": ("InterruptedRun", "NonFiniteError", "UserError", "naming_flags"),
-    "models": ("SequenceClassifier", "cells", "diagnostics", "lstm_scan"),
+    "models": ("SequenceClassifier", "cells", "diagnostics", "layers", "lstm_scan"),
     "parallel": ("start",),
     "runs": ("Callback", "Run", "RunFolder", "Stop", "fit", "load_data"),
     "tasks": ("ORDERS", "PROTOCOLS", "Affine", "Augmentation", "Protocol", "find_protocol", "own_protocol"),

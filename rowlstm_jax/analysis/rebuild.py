@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from rowlstm_jax.models import WAYS_TO_COMPUTE, SequenceClassifier
+from rowlstm_jax.models import WAYS_TO_COMPUTE, SequenceClassifier, layers
 from rowlstm_jax.models.cells import CELLS
 from rowlstm_jax.runs import describe
 
@@ -20,6 +20,7 @@ DTYPES = {name: getattr(jnp, name) for name in ("bfloat16", "float16", "float32"
 NUMPY_NUMBER = re.compile(r"(float16|float32|u?int(?:8|16|32|64))\((.+)\)")
 MOST_LAYERS = 1000
 SEQUENCES = {"tuple": tuple, "list": list}
+LAYERS = {name: getattr(layers, name) for name in layers.__all__ if isinstance(getattr(layers, name), type)}
 FLAX = {name: kind for name, kind in vars(nn).items() if isinstance(kind, type) and issubclass(kind, nn.Module)}
 
 
@@ -43,7 +44,7 @@ def rebuild_model(description: Mapping[str, Any], classes: Iterable[type] = ()) 
     texts = {name: text for name, text in description.items() if f"{name}.".startswith(f"{MODEL}.")}
     if bad := [name for name, text in texts.items() if not isinstance(text, str)]:
         raise ValueError(f"{bad[0]} is not a text")
-    known = FLAX | {kind.__qualname__: kind for kind in classes}
+    known = FLAX | LAYERS | {kind.__qualname__: kind for kind in classes}
     if (kind := texts.get(MODEL)) in known:
         return _require_same(texts, _construct(known[kind], MODEL, texts, known))
     if kind != "SequenceClassifier":
@@ -64,7 +65,8 @@ def rebuild_model(description: Mapping[str, Any], classes: Iterable[type] = ()) 
                 return model
             different = found if different is None else min(different, found, key=len)
     if kind in known:
-        cell = _construct(known[kind], f"{MODEL}.cell", texts, known)
+        within = {type(make(1)).__qualname__: type(make(1)) for make in CELLS.values()}  # the cell of a layer
+        cell = _construct(known[kind], f"{MODEL}.cell", texts, within | known)
         return _require_same(texts, _with_fields(SequenceClassifier(cell, num_classes=1), MODEL, texts))
     if different is None:
         raise ValueError(f"its cell {kind} is not in cells.CELLS, where it can be registered")

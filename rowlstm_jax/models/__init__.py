@@ -1,11 +1,11 @@
 """Networks as pure functions: sequences [B, T, F] in, logits [B, C] out.
 
-`SequenceClassifier` is the whole network, `cells` holds the recurrent cells, and `lstm_scan` is the fast LSTM over
-time. The diagnostics show what a trained network does over time. This floor uses JAX, Flax, Optax and chex only. It
-knows nothing of data, training, files or flags.
+`SequenceClassifier` is the whole network. `cells` holds what reads one time step, `layers` what reads a whole sequence;
+`lstm_scan` and `linear_scan` compute them fast. The diagnostics show what a trained network does over time. This floor
+uses JAX, Flax, Optax and chex only. It knows nothing of data, training, files or flags.
 """
 
-from rowlstm_jax.models import cells
+from rowlstm_jax.models import cells, layers
 from rowlstm_jax.models.classifier import WAYS_TO_COMPUTE, SequenceClassifier
 from rowlstm_jax.models.diagnostics import (
     gates_over_time,
@@ -15,17 +15,22 @@ from rowlstm_jax.models.diagnostics import (
     rows_needed,
 )
 from rowlstm_jax.models.flops import forward_flops
+from rowlstm_jax.models.layers import Layer
+from rowlstm_jax.models.linear_scan import linear_scan
 from rowlstm_jax.models.lstm_scan import lstm_scan
 from rowlstm_jax.models.weights import lasting, variables, weights
 
 __all__ = [
     "WAYS_TO_COMPUTE",
+    "Layer",
     "SequenceClassifier",
     "cells",
     "forward_flops",
     "gates_over_time",
     "gradient_diagnostics",
     "lasting",
+    "layers",
+    "linear_scan",
     "lstm_scan",
     "missing_diagnostics",
     "probabilities_over_time",

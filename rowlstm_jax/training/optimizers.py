@@ -1,6 +1,7 @@
 """Parts of an optimiser that optax does not have: averaged parameters, skipped updates, a decay mask. Pure."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import chex
@@ -14,7 +15,14 @@ Tree = TypeVar("Tree")  # any tree of arrays
 
 
 def adamw_cosine(
-    peak: float, steps: int, *, warmup: int, weight_decay: float, clip: float = 1.0, average: float = 0.999
+    peak: float,
+    steps: int,
+    *,
+    warmup: int,
+    weight_decay: float,
+    clip: float = 1.0,
+    average: float = 0.999,
+    rates: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
     """AdamW with linear warm-up, cosine decay to zero, gradient clipping and averaged parameters.
 
@@ -25,6 +33,7 @@ def adamw_cosine(
       weight_decay: of the parameters that `decay_mask` selects.
       clip: largest norm of the gradient.
       average: decay of `params_ema`.
+      rates: factors of the step size by name of a parameter, see `scale_rates`.
 
     Raises:
       ValueError: `warmup` or `weight_decay` is out of range, or `steps` does not exceed `warmup`.
@@ -40,6 +49,7 @@ def adamw_cosine(
     return optax.chain(
         optax.clip_by_global_norm(clip),
         optax.adamw(warmup_cosine(peak, steps, warmup), weight_decay=weight_decay, mask=decay_mask),
+        *([scale_rates(rates)] if rates else []),
         params_ema(average),
     )
 
@@ -47,6 +57,34 @@ def adamw_cosine(
 def warmup_cosine(peak: float, steps: int, warmup: int) -> optax.Schedule:
     """The step sizes of `adamw_cosine`: linear from 0 to `peak` in `warmup` updates, then a cosine to 0 at `steps`."""
     return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, steps)
+
+
+def scale_rates(rates: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiply the updates of the parameters with some names, so that they have step sizes of their own.
+
+    Put it after the optimiser in a chain. A parameter that must not decay is no concern of it; see `decay_mask`.
+
+    Example:
+      >>> optimizer = optax.chain(optax.sgd(1.0), scale_rates({"nu_log": 0.25}))
+      >>> params = {"nu_log": jnp.ones(1), "kernel": jnp.ones(1)}
+      >>> optimizer.update(params, optimizer.init(params))[0]
+      {'kernel': Array([-1.], dtype=float32), 'nu_log': Array([-0.25], dtype=float32)}
+
+    Args:
+      rates: a factor for each name, which is the last part of a parameter's path; 0 keeps a parameter as it is.
+
+    Raises:
+      ValueError: a factor is negative or not finite.
+    """
+    for name, factor in rates.items():
+        if not 0 <= factor < 2.0**128:
+            raise ValueError(f"rates has {factor} for {name!r}; a factor must be 0 or more, and finite.")
+    rates = dict(rates)
+
+    def scale(path: tuple[Any, ...], update: jax.Array) -> jax.Array:
+        return update * rates.get(jax.tree_util.keystr(path[-1:], simple=True), 1.0)
+
+    return optax.stateless(lambda updates, params: jax.tree_util.tree_map_with_path(scale, updates))
 
 
 class EmaState(flax.struct.PyTreeNode):

@@ -34,6 +34,11 @@ class Layer(nn.Module, kw_only=True):
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether the recurrence is a `linear_scan`."""
+        return True
+
     def __call__(
         self, inputs: jax.Array, lengths: jax.Array | None = None, reverse: bool = False, train: bool = False
     ) -> jax.Array:

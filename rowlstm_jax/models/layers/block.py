@@ -51,6 +51,11 @@ class Block(Layer):
         """H."""
         return self.layer.features  # pyright: ignore[reportAttributeAccessIssue]
 
+    @property
+    def is_linear(self) -> bool:
+        """As the layer."""
+        return self.layer.is_linear
+
     def __call__(
         self, inputs: jax.Array, lengths: jax.Array | None = None, reverse: bool = False, train: bool = False
     ) -> jax.Array:

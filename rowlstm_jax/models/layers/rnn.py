@@ -26,6 +26,11 @@ class RNN(Layer):
         """H."""
         return self.cell.features  # pyright: ignore[reportAttributeAccessIssue]
 
+    @property
+    def is_linear(self) -> bool:
+        """A cell is none."""
+        return False
+
     def __call__(
         self, inputs: jax.Array, lengths: jax.Array | None = None, reverse: bool = False, train: bool = False
     ) -> jax.Array:

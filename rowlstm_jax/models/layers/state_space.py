@@ -1,6 +1,5 @@
 """What linear state spaces share: an input matrix, a complex diagonal recurrence, an output matrix, a feedthrough."""
 
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
