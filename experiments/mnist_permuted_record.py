@@ -7,7 +7,9 @@ validation images; the test set is opened once.
 """
 
 import dataclasses
+import math
 from pathlib import Path
+from typing import Literal
 
 from experiments import mnist_pixels_record
 from rowlstm_jax import Protocol, cli
@@ -24,6 +26,11 @@ PROTOCOL = Protocol(
 @dataclasses.dataclass(frozen=True)
 class Config(mnist_pixels_record.Config):
     """Classify MNIST digits whose pixels are read in bit-reversed order."""
+
+    cell: Literal["lru", "s5", "min_gru", "min_lstm", "rg_lru"] = "lru"
+    """The layer in each block."""
+    max_phase: float = 2 * math.pi
+    """Largest phase of the eigenvalues of an LRU at the start, in radians a step."""
 
 
 def main(config: Config) -> Path:

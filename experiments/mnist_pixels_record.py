@@ -29,7 +29,7 @@ from rowlstm_jax import (
     warmup_cosine,
 )
 
-MAPS = Affine(shift=2, rotation=0.2, scale=0.12, shear=0.15)
+MAPS = Affine(shift=1, rotation=0.12, scale=0.08, shear=0.1)
 PROTOCOL = Protocol("mnist_pixels_affine", "mnist", validation_examples=5_000, order="pixels", augmentation=MAPS)
 
 
@@ -37,18 +37,20 @@ PROTOCOL = Protocol("mnist_pixels_affine", "mnist", validation_examples=5_000, o
 class Config(RunConfig):
     """Classify MNIST digits read pixel by pixel with linear recurrent units."""
 
-    cell: Literal["lru", "s5", "min_gru", "min_lstm", "rg_lru"] = "lru"
+    cell: Literal["lru", "s5", "min_gru", "min_lstm", "rg_lru"] = "s5"
     """The layer in each block."""
     num_seeds: int = 3
-    steps: int = 22_000
+    steps: int = 19_800
     batch_size: int = 50
     hidden: int = 64
     """Features of each block, and its states."""
+    max_phase: float = 0.5
+    """Largest phase of the eigenvalues of an LRU at the start, in radians a step."""
     blocks: int = 2
     """Blocks of a layer."""
-    dropout: float = 0.1
+    dropout: float = 0.0
     """Share of the features that are dropped in training, the same at all steps of a sequence."""
-    learning_rate: float = 4e-3
+    learning_rate: float = 6e-3
     """The highest step size: reached after the warm-up, it falls to zero."""
     eigenvalue_rate: float = 0.25
     """What the step size of the eigenvalues and time scales is multiplied by."""
@@ -71,6 +73,8 @@ def train(experiment: str, config: Config, protocol: Protocol, reference: str) -
     decay = {"warmup": config.warmup, "weight_decay": config.weight_decay}
     with naming_flags(config):
         block = layers.LAYERS[config.cell](config.hidden).clone(dropout=config.dropout)
+        if config.cell == "lru":
+            block = block.clone(layer=layers.LRU(config.hidden, max_phase=config.max_phase))
         optimizer = adamw_cosine(config.learning_rate, config.steps, rates=rates, **decay)
     model = SequenceClassifier(block, protocol.num_outputs, num_layers=config.blocks, readout="mean")
     schedule = warmup_cosine(config.learning_rate, config.steps, config.warmup)

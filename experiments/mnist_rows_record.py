@@ -22,23 +22,26 @@ from rowlstm_jax import (
     RunFolder,
     SequenceClassifier,
     adamw_cosine,
-    cells,
     cli,
+    elastic,
     finish,
     fit,
+    layers,
     load_data,
     naming_flags,
     warmup_cosine,
 )
 
-MAPS = Affine(shift=2.5, rotation=0.26, scale=0.18, shear=0.25)
-PROTOCOL = Protocol("mnist_rows_affine", "mnist", validation_examples=5_000, order="rows", augmentation=MAPS)
+MAPS = elastic(Affine(shift=2.5, rotation=0.26, scale=0.18, shear=0.25), size=1.2)
+PROTOCOL = Protocol("mnist_rows_elastic", "mnist", validation_examples=5_000, order="rows", augmentation=MAPS)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(RunConfig):
     """Classify MNIST digits read row by row with an LSTM, as well as it can."""
 
+    cell: str = "lstm"
+    """The recurrent cell or layer: lstm, gru, elman, lru or another of `rowlstm_jax.layers.names()`."""
     num_seeds: int = 5
     steps: int = 33_000
     learning_rate: float = 6e-3
@@ -53,10 +56,11 @@ class Config(RunConfig):
 
 
 def main(config: Config) -> Path:
-    model = SequenceClassifier(cells.BasicLSTMCell(config.hidden), num_classes=10, recurrence=config.recurrence)
     decay = {"warmup": config.warmup, "weight_decay": config.weight_decay}
     with naming_flags(config):
+        cell = layers.make(config.cell, config.hidden, config.recurrence)
         optimizer = adamw_cosine(config.learning_rate, config.steps, **decay)
+    model = SequenceClassifier(cell, num_classes=10, recurrence=config.recurrence)
     schedule = warmup_cosine(config.learning_rate, config.steps, config.warmup)
     run = Run("mnist_rows_record", config, PROTOCOL, Recipe(model, optimizer, learning_rate=schedule))
     with RunFolder(run) as folder:

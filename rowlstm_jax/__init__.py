@@ -30,6 +30,7 @@ does not import JAX.
     own_protocol    one for a `Dataset`
     ORDERS          the reading orders, by name
     Affine          random affine maps of the training images
+    elastic         elastic maps beside them
     Augmentation    any random change of the training images
 
     Recipe          model, optimiser, loss, metrics and patience
@@ -61,7 +62,16 @@ if TYPE_CHECKING:
     from rowlstm_jax.models import SequenceClassifier, cells, diagnostics, layers, lstm_scan
     from rowlstm_jax.parallel import start
     from rowlstm_jax.runs import Callback, Run, RunFolder, Stop, fit, load_data
-    from rowlstm_jax.tasks import ORDERS, PROTOCOLS, Affine, Augmentation, Protocol, find_protocol, own_protocol
+    from rowlstm_jax.tasks import (
+        ORDERS,
+        PROTOCOLS,
+        Affine,
+        Augmentation,
+        Protocol,
+        elastic,
+        find_protocol,
+        own_protocol,
+    )
     from rowlstm_jax.training import Recipe, adamw_cosine, decay_mask, losses, params_ema, warmup_cosine
 
 __all__ = [
@@ -87,6 +97,7 @@ __all__ = [
     "compare",
     "decay_mask",
     "diagnostics",
+    "elastic",
     "find_protocol",
     "finish",
     "fit",
@@ -114,7 +125,7 @@ _FLOORS = {
     "models": ("SequenceClassifier", "cells", "diagnostics", "layers", "lstm_scan"),
     "parallel": ("start",),
     "runs": ("Callback", "Run", "RunFolder", "Stop", "fit", "load_data"),
-    "tasks": ("ORDERS", "PROTOCOLS", "Affine", "Augmentation", "Protocol", "find_protocol", "own_protocol"),
+    "tasks": ("ORDERS", "PROTOCOLS", "Affine", "Augmentation", "Protocol", "elastic", "find_protocol", "own_protocol"),
     "training": ("Recipe", "adamw_cosine", "decay_mask", "losses", "params_ema", "warmup_cosine"),
 }
 _HOMES = {name: floor for floor, names in _FLOORS.items() for name in names}

@@ -183,7 +183,7 @@ def random_maps(key: jax.Array, count: int, affine: Affine) -> jax.Array:
     return jnp.stack(first + second, axis=-1).reshape(count, 2, 3)
 
 
-def warp(images: jax.Array, maps: jax.Array) -> jax.Array:
+def warp(images: jax.Array, maps: jax.Array, displaced: jax.Array | None = None) -> jax.Array:
     """Transform each image by an affine map, with linear interpolation and zeros outside the image.
 
     The result at offset p = (row, column) from its centre is the image at offset A p + t from its centre. This is
@@ -198,6 +198,7 @@ def warp(images: jax.Array, maps: jax.Array) -> jax.Array:
     Args:
       images: float [B, R, K] or [B, R, K, channels].
       maps: float [B, 2, 3], A and t as the last column.
+      displaced: float [B, R, K, 2], added to the position (row, column) that each pixel shows; None adds nothing.
 
     Returns:
       The warped images, in the shape and dtype of the images.
@@ -208,17 +209,21 @@ def warp(images: jax.Array, maps: jax.Array) -> jax.Array:
     if images.ndim not in (3, 4) or maps.shape != (len(images), 2, 3):
         raise ValueError(f"images {images.shape} and maps {maps.shape} must be [B, R, K] and [B, 2, 3].")
     if images.ndim == 4:
-        return jax.vmap(warp, in_axes=(3, None), out_axes=3)(images, maps)
-    return jax.vmap(_warp)(images, maps)  # image by image: on a CPU this gather is faster than one from all images
+        return jax.vmap(warp, in_axes=(3, None, None), out_axes=3)(images, maps, displaced)
+    return jax.vmap(_warp)(
+        images, maps, displaced
+    )  # image by image: on a CPU this gather is faster than one from all images
 
 
-def _warp(image: jax.Array, affine_map: jax.Array) -> jax.Array:
-    """`warp` of one image [R, K] by one map [2, 3]."""
+def _warp(image: jax.Array, affine_map: jax.Array, displaced: jax.Array | None) -> jax.Array:
+    """`warp` of one image [R, K] by one map [2, 3] and displacements [R, K, 2]."""
     height, width = image.shape
     middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
     row, column = jnp.arange(height)[:, None] - middle_row, jnp.arange(width)[None] - middle_column
     shown_row = affine_map[0, 0] * row + affine_map[0, 1] * column + (affine_map[0, 2] + middle_row)
     shown_column = affine_map[1, 0] * row + affine_map[1, 1] * column + (affine_map[1, 2] + middle_column)
+    if displaced is not None:
+        shown_row, shown_column = shown_row + displaced[..., 0], shown_column + displaced[..., 1]
     rows, row_weights = _cell(shown_row, height)
     columns, column_weights = _cell(shown_column, width)
     # Positions outside the image are clipped to a border of zeros, so no mask is needed.

@@ -82,7 +82,7 @@ def test_an_error_is_one_warning_and_changes_no_bit(make_run, tiny_data, capsys)
         def __eq__(self, other):
             return True
 
-        __hash__ = None
+        __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     notes = Notes()
     run, plain = make_run("run", steps=6), make_run("plain", steps=6)
