@@ -1,11 +1,12 @@
 """Networks as pure functions: sequences [B, T, F] in, logits [B, C] out.
 
 `SequenceClassifier` is the whole network. `cells` holds what reads one time step, `layers` what reads a whole sequence;
-`lstm_scan` and `linear_scan` compute them fast. The diagnostics show what a trained network does over time. This floor
+`lstm_scan` and `linear_scan` compute them fast. The diagnostics show what a trained network does over time. `hopfield`
+holds associative memories, which read no sequences. This floor
 uses JAX, Flax, Optax and chex only. It knows nothing of data, training, files or flags.
 """
 
-from rowlstm_jax.models import cells, layers
+from rowlstm_jax.models import cells, hopfield, layers
 from rowlstm_jax.models.classifier import WAYS_TO_COMPUTE, SequenceClassifier
 from rowlstm_jax.models.diagnostics import (
     gates_over_time,
@@ -28,6 +29,7 @@ __all__ = [
     "forward_flops",
     "gates_over_time",
     "gradient_diagnostics",
+    "hopfield",
     "lasting",
     "layers",
     "linear_scan",

@@ -42,7 +42,15 @@ TIMES = [
     for name in ("rowlstm_jax", "torch")
 ]
 DRAWINGS = {
+    "capacity": {"loads": [0.05, 0.14, 0.3], "shares": {"H = 10,000": [1.0, 0.9, 0.0], "H = 100": [1.0, 0.8, 0.2]}},
     "comparison": COMPARED,
+    "completions": {
+        "blocks": {
+            f"{count:,} stored": {name: RNG.uniform(-1, 1, (5, 30)) for name in ("stored", "the same, synchronous")}
+            for count in (2, 100, 60_000)
+        },
+        "shape": (6, 5),
+    },
     "confident_errors": {
         "images": IMAGES,
         "labels": LABELS,
@@ -72,6 +80,7 @@ DRAWINGS = {
         "class_names": NAMES,
         "needed": LABELS[:5] + 5,
     },
+    "recalled": {"counts": [1, 10, 60_000], "shares": {"pseudo-inverse, all at once": [1.0, 0.9, 0.0]}},
     "rows_needed": {"needed": LABELS + 5, "labels": LABELS, "class_names": NAMES, "rows": 6},
     "samples": {"images": IMAGES[:3], "labels": LABELS[:3], "indices": [7, 8, 9], "class_names": NAMES},
     "scaling": {"rows": TIMES},

@@ -10,6 +10,7 @@ import os
 _backend = os.environ.pop("MPLBACKEND", None)
 
 from rowlstm_jax.analysis.plots.about import about_run, name_seeds
+from rowlstm_jax.analysis.plots.associative import capacity, completions, recalled
 from rowlstm_jax.analysis.plots.comparison import GROWING, comparison, grid, scaling
 from rowlstm_jax.analysis.plots.insight import gates_over_time, probabilities_over_rows, rows_needed
 from rowlstm_jax.analysis.plots.orders import orders
@@ -24,7 +25,9 @@ if _backend is not None:
 __all__ = [
     "GROWING",
     "about_run",
+    "capacity",
     "comparison",
+    "completions",
     "confident_errors",
     "confusion_matrix",
     "curves",
@@ -37,6 +40,7 @@ __all__ = [
     "prediction",
     "predictions",
     "probabilities_over_rows",
+    "recalled",
     "rows_needed",
     "samples",
     "scaling",
