@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 from rowlstm_jax.models.linear_scan import linear_scan
 
 B, T, N = 5, 9, 7  # more steps than those that are always read in a loop
+SLOW = functools.partial(pytest.param, marks=pytest.mark.slow)
 LENGTHS = np.array([9, 1, 6, 8, 2], np.int32)
 
 
@@ -81,26 +82,51 @@ def weigh(b: np.ndarray) -> np.ndarray:
     return np.random.default_rng(1).normal(size=b.shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("method", ["sequential", "associative"])
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("constant", [True, False], ids=["constant", "varying"])
-@pytest.mark.parametrize("pairs", [False, True], ids=["real", "complex"])
+def in_padding(given: dict[str, np.ndarray], constant: bool) -> dict[str, np.ndarray]:
+    """The same with values in the padding that are not numbers, or with which the state would overflow."""
+    wild = {name: np.array(value) for name, value in given.items()}
+    for n, length in enumerate(LENGTHS):
+        wild["b"][n, length:] = np.nan
+        if not constant:
+            wild["a"][n, length:] = 1e30
+    return wild
+
+
+@pytest.mark.parametrize(
+    ("pairs", "constant", "reverse", "method"),
+    [
+        *((True, constant, reverse, "sequential") for constant in (True, False) for reverse in (True, False)),
+        (False, True, False, "sequential"),
+        (False, False, True, "sequential"),
+        (True, True, False, "associative"),
+        (True, False, True, "associative"),
+        SLOW(False, True, True, "sequential"),
+        SLOW(False, False, False, "sequential"),
+        SLOW(True, True, True, "associative"),
+        SLOW(True, False, False, "associative"),
+        *(SLOW(False, constant, reverse, "associative") for constant in (True, False) for reverse in (True, False)),
+    ],
+)
 def test_values_and_gradients_are_those_of_a_loop(pairs, constant, reverse, method):
     given = arguments(pairs, constant)
     weights, options = weigh(given["b"]), {"reverse": reverse, "method": method}
-    # None is one more program to compile, which takes long for an associative scan: a full length stands for it.
-    for lengths in (LENGTHS, np.full(B, T, np.int32)):
+    for lengths in (np.full(B, T, np.int32), LENGTHS):
         expected = loop(given, pairs, reverse, lengths, weights)
-        found = value_and_gradients(given, weights, lengths, **options)
+        found = value_and_gradients(
+            given if lengths is not LENGTHS else in_padding(given, constant), weights, lengths, **options
+        )
         assert_close(found, expected)
         chex.assert_trees_all_equal_dtypes(found[1], given)
-    if method == "sequential" or pairs:
-        assert_close(value_and_gradients(given, weights, **options), expected)
-    if method == "sequential":
-        nothing = given | {"start": 0 * given["start"]}
-        np.testing.assert_array_equal(
-            linear_scan(given["a"], given["b"], reverse=reverse), value_and_gradients(nothing, weights, **options)[0]
-        )
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_without_lengths_all_steps_are_read_and_without_a_start_it_is_zero(reverse):
+    given = arguments(pairs=True, constant=False)
+    expected = loop(given, True, reverse, np.full(B, T), weigh(given["b"]))
+    assert_close(value_and_gradients(given, weigh(given["b"]), reverse=reverse), expected)
+    nothing = given | {"start": 0 * given["start"]}
+    expected, _ = loop(nothing, True, reverse, np.full(B, T), weigh(given["b"]))
+    assert_close(linear_scan(given["a"], given["b"], reverse=reverse, method="sequential"), expected)
 
 
 def test_one_step():
@@ -111,31 +137,18 @@ def test_one_step():
         assert_close(value_and_gradients(one, weigh(one["b"]), method=method), expected)
 
 
-@pytest.mark.parametrize("method", ["sequential", "associative"])
-def test_what_stands_in_the_padding_does_not_matter(method):
-    """Neither values that are not numbers nor an a with which the state would overflow."""
-    given = arguments(pairs=True, constant=False)
-    wild = {name: np.array(value) for name, value in given.items()}
-    for n, length in enumerate(LENGTHS):
-        wild["a"][n, length:], wild["b"][n, length:] = 1e20, np.nan
-    for reverse in (False, True):
-        plain, spoilt = (
-            value_and_gradients(of, weigh(given["b"]), LENGTHS, reverse=reverse, method=method) for of in (given, wild)
-        )
-        chex.assert_trees_all_close(plain, spoilt, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("constant", [True, False])
-def test_bfloat16_is_read_and_written_and_the_state_is_float32(constant):
+@pytest.mark.parametrize(("constant", "method"), [(False, "sequential"), SLOW(True, "associative")])
+def test_bfloat16_is_read_and_written_and_the_state_is_float32(constant, method):
     given = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), arguments(pairs=True, constant=constant))
     wide = jax.tree.map(lambda x: np.asarray(x, np.float32), given)
-    expected = value_and_gradients(wide, weigh(wide["b"]))
-    for method in ("sequential", "associative"):
-        found = value_and_gradients(given, weigh(wide["b"]), method=method)
-        chex.assert_trees_all_equal_dtypes(found, (given["b"], given))
-        assert_close(found, expected, 0.02)
-    ones = jnp.ones((1, 600, 1), jnp.bfloat16)  # in bfloat16 a sum of ones stops at 256
-    assert linear_scan(ones[0, 0], ones, method="sequential")[0, -1, 0] == 600
+    found = value_and_gradients(given, weigh(wide["b"]), method=method)
+    chex.assert_trees_all_equal_dtypes(found, (given["b"], given))
+    assert_close(found, loop(wide, True, False, np.full(B, T), weigh(wide["b"])), 0.02)
+
+
+def test_a_sum_of_many_ones_in_bfloat16_does_not_stop_at_256():
+    ones = jnp.ones((1, 512, 1), jnp.bfloat16)
+    assert linear_scan(ones[0, 0], ones, method="sequential")[0, -1, 0] == 512
 
 
 def test_auto_is_sequential_on_a_cpu_and_for_a_few_steps():
@@ -158,17 +171,17 @@ def test_the_second_call_compiles_nothing(compilations):
     assert compilations == []
 
 
-@pytest.mark.parametrize("method", ["sequential", "associative"])
+@pytest.mark.parametrize("method", ["sequential", SLOW("associative")])
 def test_vmap_over_seeds_agrees_with_a_loop(method):
     given = arguments(pairs=True, constant=True)
-    several = jax.tree.map(lambda x: np.stack([x, 0.9 * x, -x]), given)
-    gradient = functools.partial(value_and_gradients, method=method)
-    looped = [gradient(jax.tree.map(lambda x, s=s: x[s], several), weigh(given["b"])) for s in range(3)]
-    mapped = jax.vmap(gradient, in_axes=(0, None))(several, weigh(given["b"]))
+    weights, several = weigh(given["b"]), jax.tree.map(lambda x: np.stack([x, 0.9 * x, -x]), given)
+    mapped = jax.vmap(functools.partial(value_and_gradients, method=method), in_axes=(0, None))(several, weights)
+    seeds = [jax.tree.map(lambda x, s=s: x[s], several) for s in range(3)]
+    looped = [loop(of, True, False, np.full(B, T), weights) for of in seeds]
     assert_close(mapped, jax.tree.map(lambda *leaves: np.stack(leaves), *looped))
 
 
-@pytest.mark.parametrize("constant", [True, False])
+@pytest.mark.parametrize("constant", [True, SLOW(False)])
 def test_the_batch_may_be_split_over_two_devices(constant):
     if len(jax.devices()) < 2:
         pytest.skip("needs two devices")
@@ -187,7 +200,7 @@ def test_the_batch_may_be_split_over_two_devices(constant):
         h, gradients = value_and_gradients(given, weights)
         return h, gradients | ({"a": jax.lax.psum(gradients["a"], "batch")} if constant else {})
 
-    assert_close(jax.jit(found)(given, weights), value_and_gradients(given, weights))
+    assert_close(jax.jit(found)(given, weights), loop(given, True, False, np.full(6, T), weights))
 
 
 @pytest.mark.parametrize("pairs", [False, True])
