@@ -1,8 +1,8 @@
 """Networks as pure functions: sequences [B, T, F] in, logits [B, C] out.
 
 `SequenceClassifier` is the whole network, `cells` holds the recurrent cells, and `lstm_scan` is the fast LSTM over
-time. The diagnostics show what a trained network does over time. This floor uses JAX, Flax, Optax and chex only. It
-knows nothing of data, training, files or flags.
+time. `TreeClassifier` reads up a tree instead. The diagnostics show what a trained network does over time. This floor
+uses JAX, Flax, Optax and chex only. It knows nothing of data, training, files or flags.
 """
 
 from rowlstm_jax.models import cells
@@ -16,11 +16,15 @@ from rowlstm_jax.models.diagnostics import (
 )
 from rowlstm_jax.models.flops import forward_flops
 from rowlstm_jax.models.lstm_scan import lstm_scan
+from rowlstm_jax.models.trees import Tree, TreeClassifier, binary_tree, quad_tree
 from rowlstm_jax.models.weights import lasting, variables, weights
 
 __all__ = [
     "WAYS_TO_COMPUTE",
     "SequenceClassifier",
+    "Tree",
+    "TreeClassifier",
+    "binary_tree",
     "cells",
     "forward_flops",
     "gates_over_time",
@@ -29,6 +33,7 @@ __all__ = [
     "lstm_scan",
     "missing_diagnostics",
     "probabilities_over_time",
+    "quad_tree",
     "rows_needed",
     "variables",
     "weights",
