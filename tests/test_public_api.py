@@ -27,6 +27,7 @@ ALSO = {
     "orders.py": {"config", "data", "tasks"},  # the flags and the data of a script that trains nothing
     "plot.py": {"config", "runs"},  # the flags of a script that trains nothing
     "predict.py": {"config", "data", "interop", "runs"},  # the same flags, and pictures
+    "recursive.py": {"models", "parallel", "tasks"},  # a network that no other script needs, and its picture
     "report.py": {"analysis", "config", "errors", "runs"},  # the same flags, a page, and how a file is written whole
     "results_table.py": {"analysis", "config", "runs"},  # the flags of a script that trains nothing, and its files
     "serve.py": {"config", "interop"},  # the same flags, and the page

@@ -1,9 +1,9 @@
 """Networks as pure functions: sequences [B, T, F] in, logits [B, C] out.
 
 `SequenceClassifier` is the whole network. `cells` holds what reads one time step, `layers` what reads a whole sequence;
-`lstm_scan` and `linear_scan` compute them fast. The diagnostics show what a trained network does over time. `hopfield`
-holds associative memories, which read no sequences. This floor
-uses JAX, Flax, Optax and chex only. It knows nothing of data, training, files or flags.
+`lstm_scan` and `linear_scan` compute them fast. `TreeClassifier` reads up a tree instead, and `hopfield` holds
+associative memories. The diagnostics show what a trained network does over time. This floor uses JAX, Flax, Optax and
+chex only. It knows nothing of data, training, files or flags.
 """
 
 from rowlstm_jax.models import cells, hopfield, layers
@@ -19,12 +19,16 @@ from rowlstm_jax.models.flops import forward_flops
 from rowlstm_jax.models.layers import Layer
 from rowlstm_jax.models.linear_scan import linear_scan
 from rowlstm_jax.models.lstm_scan import lstm_scan
+from rowlstm_jax.models.trees import Tree, TreeClassifier, binary_tree, quad_tree
 from rowlstm_jax.models.weights import lasting, variables, weights
 
 __all__ = [
     "WAYS_TO_COMPUTE",
     "Layer",
     "SequenceClassifier",
+    "Tree",
+    "TreeClassifier",
+    "binary_tree",
     "cells",
     "forward_flops",
     "gates_over_time",
@@ -36,6 +40,7 @@ __all__ = [
     "lstm_scan",
     "missing_diagnostics",
     "probabilities_over_time",
+    "quad_tree",
     "rows_needed",
     "variables",
     "weights",

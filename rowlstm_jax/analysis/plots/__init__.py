@@ -18,6 +18,7 @@ from rowlstm_jax.analysis.plots.prediction import prediction
 from rowlstm_jax.analysis.plots.runs import confident_errors, confusion_matrix, predictions, samples, sequences
 from rowlstm_jax.analysis.plots.style import load
 from rowlstm_jax.analysis.plots.training import curves, memory
+from rowlstm_jax.analysis.plots.trees import nodes
 
 if _backend is not None:
     os.environ["MPLBACKEND"] = _backend
@@ -36,6 +37,7 @@ __all__ = [
     "load",
     "memory",
     "name_seeds",
+    "nodes",
     "orders",
     "prediction",
     "predictions",
