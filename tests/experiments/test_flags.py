@@ -33,6 +33,7 @@ from experiments import (
     predict,
     report,
     results_table,
+    rtrl,
     serve,
     verify,
 )
@@ -56,6 +57,7 @@ SCRIPTS += [
     adding,
     open_test,
     results_table,
+    rtrl,
     integrity,
     kill_resume,
     scaling,
