@@ -30,6 +30,7 @@ ALSO = {
     "recursive.py": {"models", "parallel", "tasks"},  # a network that no other script needs, and its picture
     "report.py": {"analysis", "config", "errors", "runs"},  # the same flags, a page, and how a file is written whole
     "results_table.py": {"analysis", "config", "runs"},  # the flags of a script that trains nothing, and its files
+    "rtrl.py": {"analysis", "config", "data", "runs", "training"},  # it makes no run, and updates within a sequence
     "serve.py": {"config", "interop"},  # the same flags, and the page
     "test.py": {"config", "runs"},  # the flags of a script that starts another one, by a run's files
     "verify.py": {"analysis", "config", "runs"},  # the same flags, what a run recorded, and how it is followed

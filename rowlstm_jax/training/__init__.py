@@ -6,7 +6,7 @@ and `models`.
 `README.md` in this folder shows optimisers, label smoothing, early stopping and what happens in a step.
 """
 
-from rowlstm_jax.training import losses
+from rowlstm_jax.training import losses, rtrl
 from rowlstm_jax.training.batch import Batch, Stored, gather, read_batch
 from rowlstm_jax.training.losses import Loss, Metric, default_loss
 from rowlstm_jax.training.metrics import Interval, Metrics, expected_calibration_error, wilson_interval
@@ -57,6 +57,7 @@ __all__ = [
     "params_ema",
     "parts_of",
     "read_batch",
+    "rtrl",
     "skip_nonfinite",
     "train_step",
     "train_steps",

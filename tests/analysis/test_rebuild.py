@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from rowlstm_jax.analysis.rebuild import MODEL, MOST_LAYERS, rebuild_model
-from rowlstm_jax.models.cells import CELLS, BasicLSTMCell, Cell, CoRNNCell, EchoStateCell, JordanCell, LEMCell
+from rowlstm_jax.models.cells import (
+    CELLS,
+    BasicLSTMCell,
+    Cell,
+    CoRNNCell,
+    EchoStateCell,
+    FullyRecurrentCell,
+    JordanCell,
+    LEMCell,
+)
 from rowlstm_jax.models.classifier import SequenceClassifier
 from rowlstm_jax.models.trees import Tree, TreeClassifier, binary_tree, quad_tree
 from rowlstm_jax.runs.describe import describe
@@ -27,6 +36,8 @@ PLAIN = (
     "epsilon",
     "mode",
     "clip",
+    "mask",
+    "visible",
 )
 
 
@@ -79,6 +90,8 @@ def test_the_model_is_that_of_the_run_however_it_started_and_was_computed(cell, 
         EchoStateCell(6, leak_rate=1.0, connections=3),
         CoRNNCell(6, dt=0.1, gamma=1.0, epsilon=2.0),
         LEMCell(6, dt=0.21),
+        FullyRecurrentCell(2, mask="10 01 11", visible=1),
+        FullyRecurrentCell(1, mask="1 0"),
         OwnCell(6, decay=0.25, mode="5", clip=2.0),
         nn.MGUCell(6, reset_gate=False),
     ],

@@ -35,6 +35,7 @@ from experiments import (
     recursive,
     report,
     results_table,
+    rtrl,
     serve,
     verify,
 )
@@ -60,6 +61,7 @@ SCRIPTS += [
     recursive,
     open_test,
     results_table,
+    rtrl,
     integrity,
     kill_resume,
     scaling,

@@ -13,6 +13,7 @@ from rowlstm_jax.analysis.plots.about import about_run, name_seeds
 from rowlstm_jax.analysis.plots.associative import capacity, completions, recalled
 from rowlstm_jax.analysis.plots.comparison import GROWING, comparison, grid, scaling
 from rowlstm_jax.analysis.plots.insight import gates_over_time, probabilities_over_rows, rows_needed
+from rowlstm_jax.analysis.plots.online import online
 from rowlstm_jax.analysis.plots.orders import orders
 from rowlstm_jax.analysis.plots.prediction import prediction
 from rowlstm_jax.analysis.plots.runs import confident_errors, confusion_matrix, predictions, samples, sequences
@@ -38,6 +39,7 @@ __all__ = [
     "memory",
     "name_seeds",
     "nodes",
+    "online",
     "orders",
     "prediction",
     "predictions",
