@@ -3,7 +3,7 @@
     python -m experiments.fashion_pixels
 
 The model and the training of `mnist_pixels_record` with LRU layers and other maps of the training images, mirror images
-among them. Nothing was tuned on this task; the test set is opened once.
+among them. Every choice was made on the first 5,000 training images, which validate; the test set is opened once.
 
 Expected: 88.5 +- 1.3 % on the 10,000 test images over seeds 0-2, in 48 s for all three on one NVIDIA H200.
 """
