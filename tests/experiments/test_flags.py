@@ -21,8 +21,10 @@ from experiments import (
     adding,
     cells_by_order,
     compare,
+    compressed_pixels,
     export,
     fashion_rows,
+    history_compressor,
     insight,
     mnist_pixels,
     mnist_rows,
@@ -56,6 +58,8 @@ SCRIPTS += [
     adding,
     open_test,
     results_table,
+    history_compressor,
+    compressed_pixels,
     integrity,
     kill_resume,
     scaling,
@@ -128,7 +132,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
         raise Started
 
     for script in SCRIPTS:
-        for name in ("load_data", "load", "open_dataset", "adding_problem", "train_grid", "list_runs"):
+        for name in ("load_data", "load", "open_dataset", "adding_problem", "train_grid", "list_runs", "train"):
             if hasattr(script, name):
                 monkeypatch.setattr(script, name, started)
     for script in SCRIPTS[-6:]:

@@ -11,6 +11,7 @@ _backend = os.environ.pop("MPLBACKEND", None)
 
 from rowlstm_jax.analysis.plots.about import about_run, name_seeds
 from rowlstm_jax.analysis.plots.comparison import GROWING, comparison, grid, scaling
+from rowlstm_jax.analysis.plots.history import chunking, passed_on
 from rowlstm_jax.analysis.plots.insight import gates_over_time, probabilities_over_rows, rows_needed
 from rowlstm_jax.analysis.plots.orders import orders
 from rowlstm_jax.analysis.plots.prediction import prediction
@@ -24,6 +25,7 @@ if _backend is not None:
 __all__ = [
     "GROWING",
     "about_run",
+    "chunking",
     "comparison",
     "confident_errors",
     "confusion_matrix",
@@ -34,6 +36,7 @@ __all__ = [
     "memory",
     "name_seeds",
     "orders",
+    "passed_on",
     "prediction",
     "predictions",
     "probabilities_over_rows",
