@@ -2,8 +2,8 @@
 
     python -m experiments.history_compressor
 
-`rowlstm_jax.tasks.lag_stream` is the task. A seed has solved it after 100 targets in a row within 0.2. Published: 13 of
-17 runs within 5,000 sequences, all within 35,000; a conventional network not within 1,000,000. EXPECTED
+Published: 13 of 17 runs in 5,000 sequences, a conventional network not in 1,000,000. Expected: 17 of 17 seeds in 1,470
+to 3,027 (100 targets in a row within 0.2), the conventional network never; 45 s on two cores of an AMD EPYC.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ class Config(StartConfig):
         for name, least, most in (("seed", 0, 2**31 - 1), ("num_seeds", 1, 1_000), ("sequences", 100, 10**6)):
             if not least <= getattr(self, name) <= most:
                 raise UserError(f"{flag(name)} is {getattr(self, name)}; it must be from {least:,} to {most:,}.")
-        if not self.learning_rates or not all(1e-9 < rate < 100 for rate in self.learning_rates):
+        if not all(1e-9 < rate < 100 for rate in self.learning_rates or (0.0,)):
             raise UserError("--learning-rates must be one or more numbers above 1e-9 and below 100.")
 
 
@@ -54,25 +54,25 @@ def train(system: ChunkingSystem, sequences: int, seed: jax.Array) -> dict[str, 
         return learning, {"error": abs(noticed.predicted[0, -1] - is_a[0]), "passed_on": noticed.unexpected.sum()}
 
     is_a = jax.random.bernoulli(jax.random.fold_in(key := jax.random.key(seed), 1), shape=(sequences + 1001,))
-    pairs = jnp.stack([is_a[:sequences], is_a[1 : sequences + 1]], axis=1)  # the target of a pair is that of its first
-    learning, found = jax.lax.scan(read, init_chunking(system, key), pairs)
-    predicted = predict_stream(system, learning, lag_stream(is_a[sequences:])[0])[21::21, -1]
-    return found | {"accuracy": ((predicted > 0.5) == is_a[sequences + 1 : -1]).mean()}
+    before, now = is_a[:sequences], is_a[1 : sequences + 1]  # a target is that of the sequence before
+    learning, found = jax.lax.scan(read, init_chunking(system, key), jnp.stack([before, now], axis=1))
+    answers = predict_stream(system, learning, lag_stream(is_a[sequences:])[0])[21::21, -1] > 0.5
+    return found | {"accuracy": (answers == is_a[sequences + 1 : -1]).mean()}
 
 
 def main(config: Config) -> None:
     with naming_flags(config, always=True):
         cell, chunker = cells.make(config.cell, 16), cells.make(config.cell, 8)
     folder = make_folder(config.folder or Path("runs/history_compressor"), "choose another one with --folder")
-    rates, found = config.learning_rates, {}
-    systems = {"chunking system": ChunkingSystem(cell, chunker, 23, optax.sgd(rates[0]), 3, times=config.times)}
+    found, figures, rates, seeds = {}, {}, config.learning_rates, config.seed + np.arange(config.num_seeds)
+    systems = {"chunking system": ChunkingSystem(cell, chunker, 23, optax.sgd(rates[0]), times=config.times)}
     systems |= {f"conventional, rate {rate:g}": ChunkingSystem(cell, None, 23, optax.sgd(rate), 21) for rate in rates}
-    for name, system in systems.items():
-        of_seeds = jax.jit(jax.vmap(lambda seed, system=system: train(system, config.sequences, seed)))
-        found[name] = of = jax.device_get(of_seeds(config.seed + np.arange(config.num_seeds)))
-        of["needed"] = needed = solved_after(of["error"] < 0.2)
+    for name, of in systems.items():
+        found[name] = jax.device_get(jax.jit(jax.vmap(lambda seed, of=of: train(of, config.sequences, seed)))(seeds))
+        found[name]["needed"] = needed = solved_after(found[name]["error"] < 0.2)
         console.say(f"{name}: solved by {(needed > 0).sum()} of {len(needed)} seeds, after {needed} sequences")
-    write_json(folder / "lag.json", {k: {n: of[n].tolist() for n in ("needed", "accuracy")} for k, of in found.items()})
+        figures[name] = {"needed": needed.tolist(), "accuracy": found[name]["accuracy"].astype(float).round(4).tolist()}
+    write_json(folder / "lag.json", {"sequences": config.sequences, "times": config.times, "systems": figures})
     plots.chunking(folder / "lag.png", found)
 
 

@@ -24,8 +24,9 @@ def test_both_systems_learn_the_same_stream_and_are_drawn(tmp_path):
     told = start(tmp_path, "experiments.history_compressor", *words)
     assert "chunking system: solved by 0 of 2 seeds" in told
     figures = json.loads((tmp_path / "lag" / "lag.json").read_text())
-    assert list(figures) == ["chunking system", "conventional, rate 0.02"]
-    for of in figures.values():
+    assert figures["sequences"] == 120
+    assert list(figures["systems"]) == ["chunking system", "conventional, rate 0.02"]
+    for of in figures["systems"].values():
         assert of["needed"] == [0, 0]
         assert all(0.4 < share < 0.6 for share in of["accuracy"])  # nothing is learned in 120 sequences
     assert (tmp_path / "lag" / "lag.png").stat().st_size > 10_000

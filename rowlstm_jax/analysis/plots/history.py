@@ -26,26 +26,34 @@ def chunking(
       about: run, seeds and model, written below.
     """
     figure = Figure(figsize=(10.0, 3.6))
-    margins = {"left": 0.06, "right": 0.985, "bottom": 0.14, "top": 0.78, "wspace": 0.25}
+    margins = {"left": 0.04, "right": 0.98, "bottom": 0.14, "top": 0.78, "wspace": 0.25}
     passed, errors, solved = figure.subplots(1, 3, gridspec_kw=margins)
+    first = next(iter(found.values()))
     for (name, of), colour in zip(found.items(), PALETTE, strict=False):
         _draw_seeds(errors, of["error"], SMOOTH, colour)
         needed = np.sort(of["needed"][of["needed"] > 0])
         steps = np.concatenate([[0], needed, [of["error"].shape[1]]])
         shares = np.arange(len(needed) + 1) / len(of["needed"])
-        solved.step(steps, 100 * np.append(shares, shares[-1]), where="post", color=colour, label=name)
-    first = next(iter(found.values()))
+        line = "-" if of is first else "--"  # several may lie on each other, at 0
+        solved.step(steps, 100 * np.append(shares, shares[-1]), line, where="post", color=colour, label=name)
     _draw_seeds(passed, first["passed_on"], 1, PALETTE[0])
-    passed.set(xscale="log", ylim=(0, lag + 2), title="Unexpected inputs of a sequence,\nwhich the chunker reads")
+    passed.set(
+        xscale="log",
+        ylim=(0, lag + 2.5),
+        yticks=range(0, lag + 1, max(1, lag // 4)),
+        title="Unexpected inputs of a sequence,\nwhich the chunker reads",
+    )
     errors.set(ylim=(0, 0.65), title="Error of the target,\nmean of 50 sequences")
     solved.plot([5000], [100 * published], "k*", label="published, with a chunker", clip_on=False)
     solved.set(ylim=(-3, 103), title="% of seeds that solved it")
+    passed.xaxis.set_major_formatter("{x:,.0f}")  # its own would need the parser of mathematics
     passed.axhline(lag + 1, color="0.6", linewidth=0.8)
     passed.text(1.2, lag + 1.1, "all inputs", fontsize=7, color="0.35", va="bottom")
     for axes in (passed, errors, solved):
         axes.set_xlabel("training sequences")
     for axes in (errors, solved):
         axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
     handles, labels = solved.get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper left", ncols=len(labels), fontsize=8)
     return add_about(figure, about)
