@@ -19,6 +19,7 @@ def start(folder: Path, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_both_systems_learn_the_same_stream_and_are_drawn(tmp_path):
     words = ["--sequences", "120", "--num-seeds", "2", "--learning-rates", "0.02", "--folder", "lag"]
     told = start(tmp_path, "experiments.history_compressor", *words)

@@ -31,7 +31,7 @@ def stream(sequences: int, seed: int = 0) -> tuple[jax.Array, jax.Array]:
 def flat(params: Any) -> list[np.ndarray]:
     """Kernel and bias of the cell, kernel and bias of the readout, in float64."""
     cell, readout = params["params"]["cell"]["hidden"], params["params"]["readout"]
-    return [np.float64(of[name]) for of in (cell, readout) for name in ("kernel", "bias")]
+    return [np.asarray(of[name], np.float64) for of in (cell, readout) for name in ("kernel", "bias")]
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -93,7 +93,7 @@ def test_both_networks_learn_as_they_do_in_numpy(times):
     inputs, given = stream(8)
     learning, noticed = jax.jit(lambda *of: learn_stream(ours, *of))(learning, inputs, given)
     missed = []
-    for t, (x, counts) in enumerate(zip(np.float64(inputs), np.asarray(given), strict=True)):
+    for t, (x, counts) in enumerate(zip(np.asarray(inputs, np.float64), np.asarray(given), strict=True)):
         _, hidden, outputs = c.read(c.weights)
         predicted = sigmoid(a.read(a.weights)[2][:F])
         np.testing.assert_allclose(noticed.predicted[t], predicted, atol=1e-4)
@@ -134,7 +134,7 @@ def test_a_network_alone_learns_as_an_automatiser_without_a_chunker():
     assert learning.chunker is None
     network, (inputs, given) = Network(learning.automatiser.params), stream(3)
     learning, _ = jax.jit(lambda *of: learn_stream(alone, *of))(learning, inputs, given)
-    for x, counts in zip(np.float64(inputs), np.asarray(given), strict=True):
+    for x, counts in zip(np.asarray(inputs, np.float64), np.asarray(given), strict=True):
         network.learn(x, counts, None)
     for leaf, expected in zip(flat(learning.automatiser.params), network.weights, strict=True):
         np.testing.assert_allclose(leaf, expected, atol=2e-4)
@@ -146,12 +146,13 @@ def test_an_automatiser_predicts_alone():
     found = jax.jit(lambda *of: predict_stream(ours, *of))(learning, inputs)
     np.testing.assert_array_equal(found[0], 0.5)
     network = Network(learning.automatiser.params)
-    for x, predicted in zip(np.float64(inputs[:-1]), found[1:], strict=True):
+    for x, predicted in zip(np.asarray(inputs[:-1], np.float64), found[1:], strict=True):
         network.window = [x]
         network.h, _, outputs = network.read(network.weights)
         np.testing.assert_allclose(predicted, sigmoid(outputs[:F]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_seeds_learn_together_as_they_do_alone():
     ours, (inputs, given) = system(), stream(4)
     keys = jax.random.split(jax.random.key(0), 2)
