@@ -20,6 +20,8 @@ EXPERIMENTS = sorted(path for path in (ROOT / "experiments").glob("*.py") if pat
 ALSO = {
     "cells_by_order.py": {"analysis", "tasks"},  # a grid of runs, which no other script needs
     "compare.py": {"config"},  # the flags of a script that trains nothing
+    "compressed_pixels.py": {"config", "data", "models", "runs", "training"},  # data made by a network, without a run
+    "history_compressor.py": {"config", "runs", "tasks", "training"},  # online learning, without a run
     "list.py": {"analysis", "config"},  # the flags of a script that trains nothing, and the list of runs
     "export.py": {"analysis", "config", "interop", "runs"},  # the same flags, files for others
     "hopfield.py": {"config", "data", "models", "runs"},  # memories, which are no runs, and digits for them

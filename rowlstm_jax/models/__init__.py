@@ -1,12 +1,12 @@
 """Networks as pure functions: sequences [B, T, F] in, logits [B, C] out.
 
 `SequenceClassifier` is the whole network. `cells` holds what reads one time step, `layers` what reads a whole sequence;
-`lstm_scan` and `linear_scan` compute them fast. `TreeClassifier` reads up a tree instead, and `hopfield` holds
-associative memories. The diagnostics show what a trained network does over time. This floor uses JAX, Flax, Optax and
-chex only. It knows nothing of data, training, files or flags.
+`lstm_scan` and `linear_scan` compute them fast. `TreeClassifier` reads up a tree instead, `history` shortens sequences
+to what a network did not expect, and `hopfield` holds associative memories. The diagnostics show what a trained network
+does over time. This floor uses JAX, Flax, Optax and chex only. It knows nothing of data, training, files or flags.
 """
 
-from rowlstm_jax.models import cells, hopfield, layers
+from rowlstm_jax.models import cells, history, hopfield, layers
 from rowlstm_jax.models.classifier import WAYS_TO_COMPUTE, SequenceClassifier
 from rowlstm_jax.models.diagnostics import (
     gates_over_time,
@@ -36,6 +36,7 @@ __all__ = [
     "gradient_diagnostics",
     "half_lives",
     "hopfield",
+    "history",
     "lasting",
     "layers",
     "linear_scan",

@@ -21,9 +21,11 @@ from experiments import (
     adding,
     cells_by_order,
     compare,
+    compressed_pixels,
     export,
     fashion_pixels,
     fashion_rows,
+    history_compressor,
     hopfield,
     insight,
     mnist_permuted_record,
@@ -68,6 +70,8 @@ SCRIPTS += [
     fashion_pixels,
     open_test,
     results_table,
+    history_compressor,
+    compressed_pixels,
     integrity,
     kill_resume,
     scaling,
@@ -140,7 +144,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
         raise Started
 
     for script in SCRIPTS:
-        for name in ("load_data", "load", "open_dataset", "adding_problem", "train_grid", "list_runs"):
+        for name in ("load_data", "load", "open_dataset", "adding_problem", "train_grid", "list_runs", "train"):
             if hasattr(script, name):
                 monkeypatch.setattr(script, name, started)
     for script in SCRIPTS[-6:]:

@@ -12,6 +12,7 @@ _backend = os.environ.pop("MPLBACKEND", None)
 from rowlstm_jax.analysis.plots.about import about_run, name_seeds
 from rowlstm_jax.analysis.plots.associative import capacity, completions, recalled
 from rowlstm_jax.analysis.plots.comparison import GROWING, comparison, grid, scaling
+from rowlstm_jax.analysis.plots.history import chunking, passed_on
 from rowlstm_jax.analysis.plots.insight import gates_over_time, probabilities_over_rows, rows_needed
 from rowlstm_jax.analysis.plots.online import online
 from rowlstm_jax.analysis.plots.orders import orders
@@ -28,6 +29,7 @@ __all__ = [
     "GROWING",
     "about_run",
     "capacity",
+    "chunking",
     "comparison",
     "completions",
     "confident_errors",
@@ -41,6 +43,7 @@ __all__ = [
     "nodes",
     "online",
     "orders",
+    "passed_on",
     "prediction",
     "predictions",
     "probabilities_over_rows",
