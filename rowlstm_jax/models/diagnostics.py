@@ -210,6 +210,7 @@ def _by_carry(model: nn.Module, params: Mapping[str, Any], inputs: jax.Array, lo
         return {}
     gradients = jax.grad(lambda perturbations: loss(model, {"perturbations": perturbations}, inputs))(zeros)
     found = {}
+    leaf: Any
     for (first, *names), leaf in flatten_dict(gradients).items():  # a layer's state is [B, T, ...]
         leaves = leaf if isinstance(leaf, list) else [leaf]
         found[first] = [jnp.moveaxis(leaf, 1, 0) for leaf in leaves] if names[-1] == "state" else leaves

@@ -28,7 +28,7 @@ def transitions(
       (the eigenvalues of an LRU or an S5); else [B, T, N]. Empty if the model has no linear recurrence.
     """
     _, seen = model.apply(variables(params), inputs, mutable="diagnostics", **if_any(lengths))  # pyright: ignore
-    sown = flatten_dict(seen.get("diagnostics", {}))
+    sown: Any = flatten_dict(seen.get("diagnostics", {}))
     return {names[0]: values[0] for names, values in sown.items() if names[-1] == "a"}
 
 
