@@ -1,10 +1,12 @@
-"""MNIST read pixel by pixel by linear recurrent units: 784 steps of one pixel, 50,954 parameters.
+"""MNIST read pixel by pixel by a linear recurrence: 784 steps of one pixel, 50,954 parameters.
 
     python -m experiments.mnist_pixels_record
 
-Two blocks of an LRU with 64 features and 64 complex states, the mean over time, AdamW under a warm-up and a cosine;
-eigenvalues, time scales and their normalisation have a quarter of the step size, as published. Every choice was made
-on the validation images; the test set is opened once.
+Two blocks of S5 with 64 features and 64 complex states, the mean over time, small affine maps of the training images,
+AdamW under a warm-up and a cosine, a quarter of its step size for eigenvalues and time scales, averaged weights. Every
+choice was made on the first 5,000 training images, which validate; the test set is opened once.
+
+Expected: 99.57 +- 0.01 % on the 10,000 test images over seeds 0-2, in 48 s for all three on one NVIDIA H200.
 """
 
 import dataclasses
@@ -31,33 +33,23 @@ from rowlstm_jax import (
 
 MAPS = Affine(shift=1, rotation=0.12, scale=0.08, shear=0.1)
 PROTOCOL = Protocol("mnist_pixels_affine", "mnist", validation_examples=5_000, order="pixels", augmentation=MAPS)
+RATES = dict.fromkeys(layers.EIGENVALUES, 0.25)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(RunConfig):
-    """Classify MNIST digits read pixel by pixel with linear recurrent units."""
+    """Classify MNIST digits read pixel by pixel with a linear recurrence."""
 
     cell: Literal["lru", "s5", "min_gru", "min_lstm", "rg_lru"] = "s5"
-    """The layer in each block."""
+    """The layer in each of two blocks."""
     num_seeds: int = 3
     steps: int = 19_800
     batch_size: int = 50
     hidden: int = 64
-    """Features of each block, and its states."""
-    max_phase: float = 0.5
-    """Largest phase of the eigenvalues of an LRU at the start, in radians a step."""
-    blocks: int = 2
-    """Blocks of a layer."""
-    dropout: float = 0.0
-    """Share of the features that are dropped in training, the same at all steps of a sequence."""
     learning_rate: float = 6e-3
     """The highest step size: reached after the warm-up, it falls to zero."""
-    eigenvalue_rate: float = 0.25
-    """What the step size of the eigenvalues and time scales is multiplied by."""
     warmup: int = 1_100
     """Steps of the warm-up."""
-    weight_decay: float = 0.05
-    """Of matrices, not of biases and eigenvalues."""
     log_every: int = 100
     eval_every: int = 1_100
     checkpoint_every: int = 1_100
@@ -68,21 +60,18 @@ def main(config: Config) -> Path:
 
 
 def train(experiment: str, config: Config, protocol: Protocol, reference: str) -> Path:
-    """Train the blocks on a protocol whose examples are read pixel by pixel, and test them."""
-    rates = dict.fromkeys(layers.EIGENVALUES, config.eigenvalue_rate)
-    decay = {"warmup": config.warmup, "weight_decay": config.weight_decay}
+    """Train two blocks on a protocol, and test them."""
     with naming_flags(config):
-        block = layers.LAYERS[config.cell](config.hidden).clone(dropout=config.dropout)
-        if config.cell == "lru":
-            block = block.clone(layer=layers.LRU(config.hidden, max_phase=config.max_phase))
-        optimizer = adamw_cosine(config.learning_rate, config.steps, rates=rates, **decay)
-    model = SequenceClassifier(block, protocol.num_outputs, num_layers=config.blocks, readout="mean")
+        block = layers.make(config.cell, config.hidden, config.recurrence)
+        optimizer = adamw_cosine(
+            config.learning_rate, config.steps, warmup=config.warmup, weight_decay=0.05, rates=RATES
+        )
+    model = SequenceClassifier(block, protocol.num_outputs, num_layers=2, readout="mean")
     schedule = warmup_cosine(config.learning_rate, config.steps, config.warmup)
     run = Run(experiment, config, protocol, Recipe(model, optimizer, learning_rate=schedule))
     with RunFolder(run) as folder:
         data = load_data(run, folder)
-        fitted = fit(run, data, folder)
-        finish(run, fitted, data, folder, reference=reference)
+        finish(run, fit(run, data, folder), data, folder, reference=reference)
     return folder.path
 
 

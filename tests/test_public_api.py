@@ -20,6 +20,8 @@ EXPERIMENTS = sorted(path for path in (ROOT / "experiments").glob("*.py") if pat
 ALSO = {
     "cells_by_order.py": {"analysis", "tasks"},  # a grid of runs, which no other script needs
     "compare.py": {"config"},  # the flags of a script that trains nothing
+    "compressed_pixels.py": {"config", "data", "models", "runs", "training"},  # data made by a network, without a run
+    "history_compressor.py": {"config", "runs", "tasks", "training"},  # online learning, without a run
     "list.py": {"analysis", "config"},  # the flags of a script that trains nothing, and the list of runs
     "export.py": {"analysis", "config", "interop", "runs"},  # the same flags, files for others
     "hopfield.py": {"config", "data", "models", "runs"},  # memories, which are no runs, and digits for them
@@ -27,8 +29,10 @@ ALSO = {
     "orders.py": {"config", "data", "tasks"},  # the flags and the data of a script that trains nothing
     "plot.py": {"config", "runs"},  # the flags of a script that trains nothing
     "predict.py": {"config", "data", "interop", "runs"},  # the same flags, and pictures
+    "recursive.py": {"models", "parallel", "tasks"},  # a network that no other script needs, and its picture
     "report.py": {"analysis", "config", "errors", "runs"},  # the same flags, a page, and how a file is written whole
     "results_table.py": {"analysis", "config", "runs"},  # the flags of a script that trains nothing, and its files
+    "rtrl.py": {"analysis", "config", "data", "runs", "training"},  # it makes no run, and updates within a sequence
     "serve.py": {"config", "interop"},  # the same flags, and the page
     "test.py": {"config", "runs"},  # the flags of a script that starts another one, by a run's files
     "verify.py": {"analysis", "config", "runs"},  # the same flags, what a run recorded, and how it is followed

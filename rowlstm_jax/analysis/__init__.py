@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rowlstm_jax.analysis.figures import percent_over_seeds, values_over_seeds
     from rowlstm_jax.analysis.grid import show_grid, train_grid
     from rowlstm_jax.analysis.listing import Found, list_runs, show_runs
+    from rowlstm_jax.analysis.online import EVALUATIONS, learn_and_evaluate, planned_megabytes, rows_and_classes
     from rowlstm_jax.analysis.page import report_page
     from rowlstm_jax.analysis.report import finish
     from rowlstm_jax.analysis.results import Result, open_run
@@ -24,6 +25,7 @@ _FILES = {
     "comparison": ("Comparison", "compare"),
     "grid": ("show_grid", "train_grid"),
     "listing": ("Found", "list_runs", "show_runs"),
+    "online": ("EVALUATIONS", "learn_and_evaluate", "planned_megabytes", "rows_and_classes"),
     "page": ("report_page",),
     "report": ("finish",),
     "figures": ("percent_over_seeds", "values_over_seeds"),
@@ -33,17 +35,21 @@ _FILES = {
 _HOMES = {name: file for file, names in _FILES.items() for name in names}
 
 __all__ = [
+    "EVALUATIONS",
     "Comparison",
     "Found",
     "Result",
     "TrainedModel",
     "compare",
     "finish",
+    "learn_and_evaluate",
     "list_runs",
     "open_run",
     "percent_over_seeds",
+    "planned_megabytes",
     "plots",
     "report_page",
+    "rows_and_classes",
     "show_grid",
     "show_runs",
     "train_grid",

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from rowlstm_jax.models import WAYS_TO_COMPUTE, SequenceClassifier, layers
+from rowlstm_jax.models import WAYS_TO_COMPUTE, SequenceClassifier, Tree, TreeClassifier, layers
 from rowlstm_jax.models.cells import CELLS
 from rowlstm_jax.runs import describe
 
@@ -22,10 +22,13 @@ MOST_LAYERS = 1000
 SEQUENCES = {"tuple": tuple, "list": list}
 LAYERS = {name: getattr(layers, name) for name in layers.__all__ if isinstance(getattr(layers, name), type)}
 FLAX = {name: kind for name, kind in vars(nn).items() if isinstance(kind, type) and issubclass(kind, nn.Module)}
+READY = FLAX | LAYERS | {kind.__qualname__: kind for kind in (Tree, TreeClassifier)}
 
 
 def rebuild_model(description: Mapping[str, Any], classes: Iterable[type] = ()) -> nn.Module:
-    """Build the model that a run's identity describes: a `SequenceClassifier`, or one of the given classes or Flax.
+    """Build the model that a run's identity describes.
+
+    It is a `SequenceClassifier`, a `TreeClassifier`, or of the given classes or Flax.
 
     The cell is of the given classes or Flax, or made by the function in `CELLS` that makes a cell of the same class.
     Fields that are numbers, truth values, texts, dtypes or None get the values of the description; in the given classes
@@ -44,7 +47,7 @@ def rebuild_model(description: Mapping[str, Any], classes: Iterable[type] = ()) 
     texts = {name: text for name, text in description.items() if f"{name}.".startswith(f"{MODEL}.")}
     if bad := [name for name, text in texts.items() if not isinstance(text, str)]:
         raise ValueError(f"{bad[0]} is not a text")
-    known = FLAX | LAYERS | {kind.__qualname__: kind for kind in classes}
+    known = READY | {kind.__qualname__: kind for kind in classes}
     if (kind := texts.get(MODEL)) in known:
         return _require_same(texts, _construct(known[kind], MODEL, texts, known))
     if kind != "SequenceClassifier":
@@ -116,7 +119,7 @@ def _with_fields(module: Any, name: str, texts: Mapping[str, str]) -> Any:
         is_plain = value is None or isinstance(value, int | float | str) or field.name.endswith("dtype")
         if is_plain and not field.name.endswith("_init") and part in now and texts.get(part, now[part]) != now[part]:
             changed[field.name] = _parse(texts[part], part.removeprefix(f"{MODEL}."), value)
-    return module.clone(**changed)
+    return module.clone(**changed) if changed else module
 
 
 def _parse(text: str, name: str, default: Any) -> Any:

@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax.linen.dtypes import promote_dtype
+from flax.traverse_util import flatten_dict
 
 from rowlstm_jax.models.cells import BasicLSTMCell
 from rowlstm_jax.models.classifier import SequenceClassifier
 from rowlstm_jax.models.lengths import before_end, if_any
+from rowlstm_jax.models.spectrum import memory_of_layers, time_constants
 from rowlstm_jax.models.weights import variables
 
 Arrays = dict[str, jax.Array]
@@ -144,6 +146,9 @@ def gradient_diagnostics(
     output that is part of the carry (a GRU's h) varies with it. Any other output is left out: what the readout and the
     next layer see of it does not count.
 
+    Of a layer with a linear recurrence: gradient_norm_carry [T], by its state h_t, and half_lives [3], the 10 %, 50 %
+    and 90 % quantiles over its channels of the steps in which they decay to a half.
+
     Of any other model, and of a cell whose carry holds no real numbers: `input/gradient_norm` [T], the norm of
     :math:`dL / dx_t`; nothing if the inputs are integers.
 
@@ -175,7 +180,8 @@ def gradient_diagnostics(
         by_inputs = jax.grad(lambda inputs: mean_loss(model, {}, inputs))(inputs)
         return {"input/gradient_norm": _norm_over_time(jnp.moveaxis(by_inputs, 1, 0))}
     if "gates" in missing:
-        return {f"{layer}/gradient_norm_carry": _norm_over_time(adjoints[layer]) for layer in sorted(adjoints)}
+        norms = {f"{layer}/gradient_norm_carry": _norm_over_time(adjoints[layer]) for layer in sorted(adjoints)}
+        return norms | memory_of_layers(model, params, inputs, lengths)
     measured = {}
     inside = None if lengths is None else before_end(lengths, inputs.shape[1]).T
     for layer, gates in gates_over_time(model, params, inputs, lengths).items():
@@ -184,15 +190,6 @@ def gradient_diagnostics(
         health = {"gradient_norm_h": _norm_over_time(dh), "gradient_norm_c": _norm_over_time(dc)}
         measured |= {f"{layer}/{name}": value for name, value in (health | _gate_health(gates, inside)).items()}
     return measured
-
-
-def time_constants(forget: jax.Array, where: jax.Array | None = None) -> jax.Array:
-    """The steps in which each unit's c decays to 1/e, [H], from its forget gates [T, B, H]; finite even if f is 1.
-
-    `where`, bool [T, B, H], says which gates count; None counts all.
-    """
-    mean = forget.astype(jnp.float32).mean(axis=(0, 1), where=where)
-    return -1 / jnp.log(jnp.minimum(mean, 1 - jnp.finfo(jnp.float32).epsneg))
 
 
 def _require(model: nn.Module, what: str) -> None:
@@ -212,7 +209,12 @@ def _by_carry(model: nn.Module, params: Mapping[str, Any], inputs: jax.Array, lo
     if not jax.tree.leaves(zeros):
         return {}
     gradients = jax.grad(lambda perturbations: loss(model, {"perturbations": perturbations}, inputs))(zeros)
-    return {layer: leaves["carry"] for layer, leaves in gradients.items()}
+    found = {}
+    leaf: Any
+    for (first, *names), leaf in flatten_dict(gradients).items():  # a layer's state is [B, T, ...]
+        leaves = leaf if isinstance(leaf, list) else [leaf]
+        found[first] = [jnp.moveaxis(leaf, 1, 0) for leaf in leaves] if names[-1] == "state" else leaves
+    return found
 
 
 def _gates(params: Mapping[str, jax.Array], carry: Any, inputs: jax.Array, forget_bias: float, dtype: Any) -> Arrays:

@@ -6,8 +6,9 @@ and `models`.
 `README.md` in this folder shows optimisers, label smoothing, early stopping and what happens in a step.
 """
 
-from rowlstm_jax.training import losses
+from rowlstm_jax.training import losses, rtrl
 from rowlstm_jax.training.batch import Batch, Stored, gather, read_batch
+from rowlstm_jax.training.chunking import ChunkingSystem, init_chunking, learn_stream, predict_stream
 from rowlstm_jax.training.losses import Loss, Metric, default_loss
 from rowlstm_jax.training.metrics import Interval, Metrics, expected_calibration_error, wilson_interval
 from rowlstm_jax.training.optimizers import (
@@ -21,6 +22,7 @@ from rowlstm_jax.training.optimizers import (
     skip_nonfinite,
     warmup_cosine,
 )
+from rowlstm_jax.training.prediction import learn_to_predict, log_odds
 from rowlstm_jax.training.recipe import Recipe
 from rowlstm_jax.training.state import (
     RunState,
@@ -33,6 +35,7 @@ from rowlstm_jax.training.step import eval_step, train_step, train_steps
 
 __all__ = [
     "Batch",
+    "ChunkingSystem",
     "EmaState",
     "Interval",
     "Loss",
@@ -50,13 +53,19 @@ __all__ = [
     "evaluation_params",
     "expected_calibration_error",
     "gather",
+    "init_chunking",
     "init_state",
     "initial_state",
     "keep_better",
+    "learn_stream",
+    "learn_to_predict",
+    "log_odds",
     "losses",
     "params_ema",
     "parts_of",
+    "predict_stream",
     "read_batch",
+    "rtrl",
     "skip_nonfinite",
     "train_step",
     "train_steps",

@@ -3,13 +3,24 @@
 import json
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rowlstm_jax.analysis.rebuild import MODEL, MOST_LAYERS, rebuild_model
-from rowlstm_jax.models.cells import CELLS, BasicLSTMCell, Cell, CoRNNCell, EchoStateCell, JordanCell, LEMCell
+from rowlstm_jax.models.cells import (
+    CELLS,
+    BasicLSTMCell,
+    Cell,
+    CoRNNCell,
+    EchoStateCell,
+    FullyRecurrentCell,
+    JordanCell,
+    LEMCell,
+)
 from rowlstm_jax.models.classifier import SequenceClassifier
+from rowlstm_jax.models.trees import Tree, TreeClassifier, binary_tree, quad_tree
 from rowlstm_jax.runs.describe import describe
 
 FIELDS = ("num_classes", "num_layers", "bidirectional", "readout", "dropout")
@@ -25,6 +36,8 @@ PLAIN = (
     "epsilon",
     "mode",
     "clip",
+    "mask",
+    "visible",
 )
 
 
@@ -77,6 +90,8 @@ def test_the_model_is_that_of_the_run_however_it_started_and_was_computed(cell, 
         EchoStateCell(6, leak_rate=1.0, connections=3),
         CoRNNCell(6, dt=0.1, gamma=1.0, epsilon=2.0),
         LEMCell(6, dt=0.21),
+        FullyRecurrentCell(2, mask="10 01 11", visible=1),
+        FullyRecurrentCell(1, mask="1 0"),
         OwnCell(6, decay=0.25, mode="5", clip=2.0),
         nn.MGUCell(6, reset_gate=False),
     ],
@@ -89,6 +104,36 @@ def test_plain_fields_of_a_cell_are_kept_own_registered_ones_included(cell, monk
     assert type(built) is type(cell)
     kept = [name for name in (*PLAIN, "reset_gate", "dtype") if hasattr(cell, name)]
     assert [getattr(built, name) for name in kept] == [getattr(cell, name) for name in kept]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        TreeClassifier(quad_tree(4), 10),
+        TreeClassifier(binary_tree(7), 3, 6, "tree_lstm", dtype=jnp.bfloat16),
+        TreeClassifier(Tree([[3, 0], [1, 5, 2, 4]]), 3, param_dtype=jnp.bfloat16),
+        TreeClassifier(Tree([]), 3),
+    ],
+    ids=["quad", "binary", "ragged", "one leaf"],
+)
+def test_a_tree_classifier_is_rebuilt_with_its_tree(model):
+    assert rebuild_model(saved(model)) == model
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        (".tree.children.1.1", "1", "children names the node 1 more than once; a node has one parent"),
+        (".tree.children.0.1", "x", "it must hold lists of whole numbers"),
+        (".tree.children", "9", "children is 9; it must hold lists"),
+        (".tree", "quad", "what is built with TreeClassifier differs in tree"),
+        (".composition", "lstm", "composition is 'lstm'; it must be one of rnn, tree_lstm"),
+    ],
+)
+def test_a_tree_that_no_run_writes_is_refused(name, text, reason):
+    description = saved(TreeClassifier(binary_tree(3), 3)) | {MODEL + name: text}
+    with pytest.raises(ValueError, match=reason):
+        rebuild_model(description).init(jax.random.key(0), jnp.zeros((1, 3, 2)))
 
 
 @pytest.mark.parametrize(

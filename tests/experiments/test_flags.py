@@ -21,19 +21,26 @@ from experiments import (
     adding,
     cells_by_order,
     compare,
+    compressed_pixels,
     export,
+    fashion_pixels,
     fashion_rows,
+    history_compressor,
     hopfield,
     insight,
+    mnist_permuted_record,
     mnist_pixels,
+    mnist_pixels_record,
     mnist_rows,
     mnist_rows_record,
     orders,
     own_data,
     plot,
     predict,
+    recursive,
     report,
     results_table,
+    rtrl,
     serve,
     verify,
 )
@@ -56,8 +63,15 @@ SCRIPTS += [
     own_data,
     adding,
     hopfield,
+    recursive,
+    rtrl,
+    mnist_pixels_record,
+    mnist_permuted_record,
+    fashion_pixels,
     open_test,
     results_table,
+    history_compressor,
+    compressed_pixels,
     integrity,
     kill_resume,
     scaling,
@@ -130,7 +144,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
         raise Started
 
     for script in SCRIPTS:
-        for name in ("load_data", "load", "open_dataset", "adding_problem", "train_grid", "list_runs"):
+        for name in ("load_data", "load", "open_dataset", "adding_problem", "train_grid", "list_runs", "train"):
             if hasattr(script, name):
                 monkeypatch.setattr(script, name, started)
     for script in SCRIPTS[-6:]:

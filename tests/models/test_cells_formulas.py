@@ -15,17 +15,20 @@ from rowlstm_jax.models.cells import (
     CoRNNCell,
     EchoStateCell,
     ElmanCell,
+    FullyRecurrentCell,
     GRUCell,
     JordanCell,
     LayerNormLSTMCell,
     LEMCell,
     PeepholeLSTMCell,
     flax_lstm_params,
+    mask_as_text,
 )
 from tests.reference import sigmoid
 
 B, T, F, H = 5, 7, 3, 11
 Params = Any
+MASK = np.random.default_rng(3).integers(0, 2, (F + H, H))
 
 
 def affine(p: Params, *inputs: np.ndarray) -> np.ndarray:
@@ -78,6 +81,11 @@ def elman(p, h, x):
     return h, h
 
 
+def fully_recurrent(p, h, x):
+    h = np.tanh(np.concatenate([x, h], axis=-1) @ (MASK * p["kernel"]) + p["bias"])
+    return h, h[:, :4]
+
+
 def jordan(p, s, x):
     y = sigmoid(affine(p["output"], np.tanh(affine(p["hidden"], x, s))))
     return 0.3 * s + y, y
@@ -114,6 +122,7 @@ FORMULAS = [
     (EchoStateCell(H, leak_rate=0.3), echo_state),
     (CoRNNCell(H, dt=0.1, gamma=1.7, epsilon=2.3), cornn),
     (LEMCell(H, dt=0.4), lem),
+    (FullyRecurrentCell(H, mask=mask_as_text(MASK), visible=4), fully_recurrent),
 ]
 
 

@@ -23,6 +23,7 @@ EXPECTED = {
     "echo_state": (1e-2, 0.38),
     "cornn": (1e-2, 0.45),
     "lem": (1e-2, 0.70),
+    "fully_recurrent": (3e-3, 0.60),
 }
 
 

@@ -12,12 +12,15 @@ _backend = os.environ.pop("MPLBACKEND", None)
 from rowlstm_jax.analysis.plots.about import about_run, name_seeds
 from rowlstm_jax.analysis.plots.associative import capacity, completions, recalled
 from rowlstm_jax.analysis.plots.comparison import GROWING, comparison, grid, scaling
+from rowlstm_jax.analysis.plots.history import chunking, passed_on
 from rowlstm_jax.analysis.plots.insight import gates_over_time, probabilities_over_rows, rows_needed
+from rowlstm_jax.analysis.plots.online import online
 from rowlstm_jax.analysis.plots.orders import orders
 from rowlstm_jax.analysis.plots.prediction import prediction
 from rowlstm_jax.analysis.plots.runs import confident_errors, confusion_matrix, predictions, samples, sequences
 from rowlstm_jax.analysis.plots.style import load
 from rowlstm_jax.analysis.plots.training import curves, memory
+from rowlstm_jax.analysis.plots.trees import nodes
 
 if _backend is not None:
     os.environ["MPLBACKEND"] = _backend
@@ -26,6 +29,7 @@ __all__ = [
     "GROWING",
     "about_run",
     "capacity",
+    "chunking",
     "comparison",
     "completions",
     "confident_errors",
@@ -36,7 +40,10 @@ __all__ = [
     "load",
     "memory",
     "name_seeds",
+    "nodes",
+    "online",
     "orders",
+    "passed_on",
     "prediction",
     "predictions",
     "probabilities_over_rows",

@@ -12,6 +12,7 @@ import flax.linen as nn
 
 from rowlstm_jax.models.cells.base import Cell
 from rowlstm_jax.models.cells.echo_state import EchoStateCell, spectral_radius
+from rowlstm_jax.models.cells.fully_recurrent import FullyRecurrentCell, identity_recurrence, mask_as_text
 from rowlstm_jax.models.cells.gru import GRUCell
 from rowlstm_jax.models.cells.lstm import (
     BasicLSTMCell,
@@ -30,6 +31,7 @@ __all__ = [
     "CoRNNCell",
     "EchoStateCell",
     "ElmanCell",
+    "FullyRecurrentCell",
     "GRUCell",
     "JordanCell",
     "LEMCell",
@@ -37,7 +39,9 @@ __all__ = [
     "PeepholeLSTMCell",
     "chrono_bias",
     "flax_lstm_params",
+    "identity_recurrence",
     "make",
+    "mask_as_text",
     "spectral_radius",
 ]
 
@@ -51,6 +55,7 @@ CELLS: dict[str, Callable[[int], nn.RNNCellBase]] = {
     "echo_state": EchoStateCell,
     "cornn": CoRNNCell,
     "lem": LEMCell,
+    "fully_recurrent": FullyRecurrentCell,
 }
 
 
