@@ -23,9 +23,9 @@ LENGTHS = np.array([5, 1, 3], np.int32)
 CASES: dict[str, tuple[Layer, int]] = {  # with the features of its inputs
     "lru": (LRU(H, state=6), F),
     "rg_lru": (RGLRU(H), F),
-    "min_lstm": (MinLSTM(H), F),
     "rnn": (RNN(GRUCell(H)), F),
     "block of s5": (Block(S5(H)), F),
+    "min_lstm": (MinLSTM(H), F),
     "lru, F = H": (LRU(H), H),
     "s5": (S5(H, state=5, spectrum="s4d_lin"), F),
     "min_gru": (MinGRU(H), F),
@@ -35,7 +35,8 @@ CASES: dict[str, tuple[Layer, int]] = {  # with the features of its inputs
     "block of an rnn": (Block(RNN(GRUCell(H)), norm="none"), F),
     **{f"block of {name}": (make(H), F) for name, make in LAYERS.items() if name != "s5"},
 }
-FAST = list(CASES)[:5]
+FAST = list(CASES)[:4]
+SLOW = functools.partial(pytest.param, marks=pytest.mark.slow)
 Params = Any
 
 
@@ -43,10 +44,10 @@ def sequences(features: int = F) -> jax.Array:
     return jax.random.normal(jax.random.key(7), (B, T, features))
 
 
-def scattered(layer: Layer, features: int = F) -> Params:
-    """Variables, none of which is 0 or 1 as some are at the start."""
-    variables = jax.jit(layer.init)(jax.random.key(0), sequences(features))
-    return jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape), variables)
+def scattered(model: nn.Module, features: int = F) -> Params:
+    """Random variables, without the time that it takes to compile initial ones."""
+    rng, shapes = np.random.default_rng(0), jax.eval_shape(model.init, jax.random.key(0), sequences(features))
+    return jax.tree.map(lambda x: rng.normal(scale=0.5, size=x.shape).astype(np.float32), shapes)
 
 
 def step_by_step(layer: Layer, variables: Params, inputs: jax.Array) -> jax.Array:
@@ -63,41 +64,38 @@ def step_by_step(layer: Layer, variables: Params, inputs: jax.Array) -> jax.Arra
 def with_gradients(function, variables: Params, inputs: jax.Array) -> tuple[jax.Array, Params]:
     def loss(variables, inputs):
         outputs = function(variables, inputs)
-        return jnp.sum(jnp.sin(outputs + jnp.arange(H))), outputs
+        return jnp.sum(jnp.sin(outputs + jnp.arange(H)[None, None])), outputs
 
     (_, outputs), gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(variables, inputs)
     return outputs, gradients
 
 
-@pytest.mark.parametrize("name", [*FAST, *(pytest.param(n, marks=pytest.mark.slow) for n in CASES if n not in FAST)])
+@pytest.mark.parametrize("name", [*FAST, *(SLOW(n) for n in CASES if n not in FAST)])
 def test_a_sequence_read_at_once_step_by_step_backward_and_in_a_padded_batch(name):
     layer, features = CASES[name]
-    inputs, variables = sequences(features), scattered(layer, features)
+    inputs, variables = np.asarray(sequences(features)), scattered(layer, features)
     inside = (np.arange(T) < LENGTHS[:, None])[..., None]
-    flipped = np.asarray(inputs)[:, ::-1].copy()  # each sequence alone, turned round
+    turned = inputs.copy()  # each sequence alone, turned round
     for n, length in enumerate(LENGTHS):
-        flipped[n, :length] = np.asarray(inputs)[n, :length][::-1]
+        turned[n, :length] = inputs[n, :length][::-1]
 
     @jax.jit
-    def read(variables, inputs, flipped, lengths):
-        apply = functools.partial(layer.apply, variables)
-        padded = jnp.where(inside, inputs, jnp.nan)
+    def read(variables, inputs, turned, lengths):
+        padded, both = jnp.where(inside, inputs, jnp.nan), jnp.concatenate([inputs, turned])
         return (
-            with_gradients(layer.apply, variables, inputs),
-            with_gradients(functools.partial(step_by_step, layer), variables, inputs),
-            (apply(inputs, reverse=True), apply(inputs[:, ::-1])[:, ::-1]),
-            (apply(padded, lengths), apply(padded, lengths, reverse=True), apply(flipped)),
+            with_gradients(layer.apply, variables, both),
+            with_gradients(functools.partial(step_by_step, layer), variables, both),
+            [layer.apply(variables, padded, lengths, reverse) for reverse in (False, True)],
         )
 
-    with jax.numpy_rank_promotion("raise"):
-        whole, steps, (backward, turned), (padded, padded_backward, alone) = read(variables, inputs, flipped, LENGTHS)
-    chex.assert_shape(whole[0], (B, T, H))
+    whole, steps, (forward, backward) = read(variables, inputs, turned, LENGTHS)
+    chex.assert_shape(whole[0], (2 * B, T, H))
     chex.assert_trees_all_close(whole, steps, rtol=1e-4, atol=1e-5)
     assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(whole[1])), "a parameter without effect"
-    np.testing.assert_allclose(backward, turned, rtol=1e-4, atol=1e-5)
+    expected, expected_turned = np.split(whole[0], 2)
     for n, length in enumerate(LENGTHS):
-        np.testing.assert_allclose(padded[n, :length], whole[0][n, :length], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(padded_backward[n, :length][::-1], alone[n, :length], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(forward[n, :length], expected[n, :length], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(backward[n, :length][::-1], expected_turned[n, :length], rtol=1e-4, atol=1e-5)
 
 
 def affine(p: Params, x: np.ndarray) -> np.ndarray:
@@ -163,14 +161,14 @@ def block(layer, norm: str, p: Params, x: np.ndarray) -> np.ndarray:
     ("layer", "features", "equations"),
     [
         (LRU(H, state=6), F, lru),
-        (LRU(H), H, lru),
         (MinGRU(H), F, min_gru),
         (MinLSTM(H), F, min_lstm),
         (RGLRU(H), F, rg_lru),
-        (RGLRU(H), H, rg_lru),
-        (Block(MinGRU(H)), F, functools.partial(block, min_gru, "layer")),
-        (Block(MinGRU(H), norm="rms"), H, functools.partial(block, min_gru, "rms")),
-        (Block(LRU(H), norm="none"), F, functools.partial(block, lru, "none")),
+        (Block(LRU(H)), F, functools.partial(block, lru, "layer")),
+        SLOW(LRU(H), H, lru),
+        SLOW(RGLRU(H), H, rg_lru),
+        SLOW(Block(MinGRU(H), norm="rms"), H, functools.partial(block, min_gru, "rms")),
+        SLOW(Block(MinGRU(H), norm="none"), F, functools.partial(block, min_gru, "none")),
     ],
     ids=lambda of: "" if callable(of) and not isinstance(of, Layer) else str(of).split("(")[0],
 )
@@ -189,7 +187,7 @@ def run_discrete(system: list[np.ndarray], x: np.ndarray) -> np.ndarray:
     return np.stack(outputs, axis=1)
 
 
-@pytest.mark.parametrize("features", [F, H])
+@pytest.mark.parametrize("features", [F, SLOW(H)])
 def test_s5_is_scipys_zero_order_hold_of_the_whole_real_system(features):
     """Each pair of conjugate states is a rotation and a decay of two real states."""
     layer = S5(H, state=6)
@@ -216,7 +214,7 @@ def hippo_n(states: int) -> np.ndarray:
     return a + np.outer(p, p)
 
 
-@pytest.mark.parametrize("states", [1, 6, 64])
+@pytest.mark.parametrize("states", [1, 6, 20])
 def test_hippos_eigenvalues_are_numpys(states):
     eigenvalues, vectors = hippo_normal(states)
     matrix = hippo_n(2 * states)
@@ -225,6 +223,7 @@ def test_hippos_eigenvalues_are_numpys(states):
     np.testing.assert_allclose(eigenvalues.real, -0.5)
     np.testing.assert_allclose(eigenvalues.imag, np.sort(found.imag), rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(matrix @ vectors, vectors * eigenvalues, atol=1e-8 * states)
+    np.testing.assert_allclose(s4d_lin(3), [-0.5, -0.5 + 1j * np.pi, -0.5 + 2j * np.pi])
     np.testing.assert_allclose(vectors.conj().T @ vectors, np.eye(states), atol=1e-10)
 
 
@@ -255,7 +254,7 @@ def initial(layer: Layer, features: int) -> Params:
 
 
 def test_the_lru_starts_uniform_on_a_ring_and_normalised():
-    states, features = 2_000, 20
+    states, features = 2_000, 300
     p = initial(LRU(features, state=states, r_min=0.4, r_max=0.8, max_phase=0.3), features)
     radii, phases = np.exp(-np.exp(p["nu_log"])), np.exp(p["theta_log"])
     for values, least, most in ((radii**2, 0.4**2, 0.8**2), (phases, 0, 0.3)):
@@ -266,10 +265,10 @@ def test_the_lru_starts_uniform_on_a_ring_and_normalised():
     np.testing.assert_allclose(np.exp(p["gamma_log"]), np.sqrt(1 - radii**2), rtol=1e-5)
     for kernel, deviation in ((p["read"], (1 / (2 * features)) ** 0.5), (p["write"], states**-0.5)):
         np.testing.assert_allclose(kernel["kernel"].std(), deviation, rtol=0.03)
-    np.testing.assert_allclose(initial(LRU(2_000, state=1), 2_000)["skip"]["scale"].std(), 1, rtol=0.1)
+    np.testing.assert_allclose(p["skip"]["scale"].std(), 1, rtol=0.15)
 
 
-@pytest.mark.parametrize("spectrum", ["hippo", "s4d_lin"])
+@pytest.mark.parametrize("spectrum", ["hippo", SLOW("s4d_lin")])
 def test_s5_starts_as_published(spectrum):
     states, features = 64, 50
     p = initial(S5(features, state=states, spectrum=spectrum, step_min=0.01, step_max=0.2), features)
@@ -281,7 +280,6 @@ def test_s5_starts_as_published(spectrum):
     np.testing.assert_allclose(
         (p["write"]["kernel"] ** 2).sum(), 4 * features, rtol=0.1
     )  # twice C, of its variance 1/N
-    np.testing.assert_allclose(s4d_lin(3), [-0.5, -0.5 + 1j * np.pi, -0.5 + 2j * np.pi])
 
 
 def test_the_rg_lru_starts_in_its_range():
@@ -293,8 +291,8 @@ def test_the_rg_lru_starts_in_its_range():
 
 def test_an_rg_lru_that_keeps_all_has_finite_gradients():
     layer, inputs = RGLRU(H), sequences()
-    variables = jax.jit(layer.init)(jax.random.key(0), inputs)
-    variables["params"]["gate"]["bias"] = jnp.full(2 * H, -200.0)  # r = 0 in float32, so that a = 1
+    variables = scattered(layer)
+    variables["params"]["gate"]["bias"] = np.full(2 * H, -200.0, np.float32)  # r = 0 in float32, so that a = 1
     chex.assert_tree_all_finite(jax.jit(functools.partial(with_gradients, layer.apply))(variables, inputs))
 
 
@@ -342,7 +340,7 @@ def test_dtypes_of_a_classifier_reach_the_modules_within(cell):
     assert {leaf.dtype for leaf in (*jax.tree.leaves(variables), *of_modules)} == {jnp.dtype(jnp.bfloat16)}
 
 
-@pytest.mark.parametrize("name", ["lru", "min_gru"])
+@pytest.mark.parametrize("name", ["lru", SLOW("min_gru"), SLOW("rg_lru")])
 def test_a_layer_in_bfloat16_is_close_to_one_in_float32(name):
     layer, inputs = LAYERS[name](H), sequences()
     variables = scattered(layer)
@@ -364,38 +362,33 @@ def test_the_layers_of_a_classifier_have_parameters_of_their_own():
     assert (first != second).all()
 
 
-@pytest.mark.parametrize("readout", ["last", "mean"])
-def test_logits_of_a_padded_batch_are_those_of_each_sequence_alone(readout):
-    """Of two layers that read both ways; what is in the padding has no gradient, and spoils none."""
-    model = SequenceClassifier(Block(LRU(H)), 3, num_layers=2, bidirectional=True, readout=readout)
-    inputs = sequences()
-    variables = jax.jit(model.init)(jax.random.key(0), inputs)
+@pytest.mark.parametrize(("readout", "layers"), [("mean", 1), SLOW("mean", 2), SLOW("last", 2)])
+def test_a_padded_batch_has_the_logits_and_gradients_of_one_without_padding(readout, layers):
+    model = SequenceClassifier(Block(LRU(H)), 3, num_layers=layers, bidirectional=layers > 1, readout=readout)
+    inputs, weights = sequences(), np.random.default_rng(1).normal(size=(B, 3)).astype(np.float32)
+    variables = scattered(model)
 
     @jax.jit
-    def gradients(variables, inputs, weights, lengths=None):
+    def gradients(variables, inputs, lengths=None):
         def loss(variables, inputs):
             logits = model.apply(variables, inputs, lengths=lengths)
             return (logits * weights).sum(), logits
 
-        (_, logits), found = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(variables, inputs)
-        return logits, *found
+        return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(variables, inputs)
 
-    lengths, weights = np.array([T, 3, 3], np.int32), jax.random.normal(jax.random.key(1), (B, 3))
-    padded = jnp.where((np.arange(T) < lengths[:, None])[..., None], inputs, jnp.nan)
-    logits, by_params, by_inputs = gradients(variables, padded, weights, lengths)
-    whole = gradients(variables, inputs[:1], weights[:1])
-    short = gradients(variables, inputs[1:, :3], weights[1:])
-    np.testing.assert_allclose(logits, np.concatenate([whole[0], short[0]]), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(by_inputs[1:, :3], short[2], rtol=1e-3, atol=1e-5)
-    assert not by_inputs[1:, 3:].any()
-    chex.assert_trees_all_close(by_params, jax.tree.map(jnp.add, whole[1], short[1]), rtol=1e-3, atol=1e-5)
+    padded = inputs.at[:, 3:].set(jnp.nan)
+    (_, logits), (by_params, by_inputs) = gradients(variables, padded, np.full(B, 3))
+    (_, expected), (of_params, of_inputs) = gradients(variables, inputs[:, :3])
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close((by_params, by_inputs[:, :3]), (of_params, of_inputs), rtol=1e-3, atol=1e-5)
+    assert not by_inputs[:, 3:].any()
 
 
-@pytest.mark.parametrize("readout", ["last", "mean"])
-def test_logits_over_time_are_those_of_sequences_that_end_there(readout):
-    model = SequenceClassifier(Block(MinLSTM(H)), 3, num_layers=2, readout=readout)
+@pytest.mark.parametrize(("readout", "layers"), [("mean", 1), SLOW("last", 2), SLOW("mean", 2)])
+def test_logits_over_time_are_those_of_sequences_that_end_there(readout, layers):
+    model = SequenceClassifier(Block(MinLSTM(H)), 3, num_layers=layers, readout=readout)
     inputs = sequences()
-    variables = jax.jit(model.init)(jax.random.key(0), inputs)
+    variables = scattered(model)
     over_time = jax.jit(functools.partial(model.apply, over_time=True))(variables, inputs)
     apply = jax.jit(model.apply)
     for lengths in (np.array([1, 2, 3]), np.array([5, 4, 4])):
@@ -404,27 +397,32 @@ def test_logits_over_time_are_those_of_sequences_that_end_there(readout):
 
 
 def test_a_mask_of_dropout_is_the_same_at_all_steps_and_differs_between_sequences_and_keys():
-    block = Block(LRU(16), dropout=0.5)
-    inputs = jnp.ones((B, T, 16))
-    variables, seen = jax.jit(block.init)(jax.random.key(0), inputs), []
+    layer, inputs = Block(MinGRU(16), dropout=0.5), jax.random.normal(jax.random.key(1), (B, T, 16))
+    variables = scattered(layer, 16)
 
-    def spy(next_function, args, kwargs, context):
-        result = next_function(*args, **kwargs)
-        if isinstance(context.module, nn.Dropout):
-            seen.append(np.asarray(result == 0))
-        return result
+    @jax.jit
+    def dropped(key):
+        seen = []
 
-    apply = functools.partial(block.apply, variables, inputs)
-    with nn.intercept_methods(spy):
-        for seed in range(2):
-            apply(train=True, rngs={"dropout": jax.random.key(seed)})
+        def spy(next_function, args, kwargs, context):
+            result = next_function(*args, **kwargs)
+            if isinstance(context.module, nn.Dropout):
+                seen.append(result == 0)
+            return result
+
+        with nn.intercept_methods(spy):
+            layer.apply(variables, inputs, train=True, rngs={"dropout": key})
+        return seen
+
+    seen = [np.asarray(mask) for seed in range(2) for mask in dropped(jax.random.key(seed))]
     assert len(seen) == 4, "after the GELU and after the GLU, twice"
     for mask in seen:
         assert (mask == mask[:, :1]).all()
         assert 0.2 < mask.mean() < 0.8
     masks = np.stack(seen)[:, :, 0].reshape(4 * B, 16)
     assert len(np.unique(masks, axis=0)) == 4 * B
-    np.testing.assert_array_equal(apply(), Block(LRU(16)).apply(variables, inputs))
+    without = [jax.jit(of.apply)(variables, inputs) for of in (layer, Block(MinGRU(16)))]
+    np.testing.assert_array_equal(*without)
 
 
 def test_names_make_cells_and_layers():
@@ -474,5 +472,5 @@ def test_what_a_layer_of_ones_own_does_not_define_is_named():
         lambda: Unfinished().init(jax.random.key(0), sequences()),
         lambda: Unfinished().initialize_carry(jax.random.key(0), (1, 2)),
     ):
-        with pytest.raises(NotImplementedError, match=r"^Unfinished does not define \w+\.$"):
+        with pytest.raises(NotImplementedError, match=r"^Unfinished does not define \w+\."):
             call()
