@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any
+from typing import Any, Literal
 
 import chex
 import flax.linen as nn
@@ -227,59 +227,58 @@ def test_hippos_eigenvalues_are_numpys(states):
     np.testing.assert_allclose(vectors.conj().T @ vectors, np.eye(states), atol=1e-10)
 
 
-def test_s5_starts_as_the_dense_system_of_hippo():
-    layer, states = S5(H, state=6, step_min=0.02, step_max=0.0200001), 6
-    inputs = sequences()
-    variables = jax.jit(layer.init)(jax.random.key(0), inputs)
-    p, exact = jax.tree.map(np.float64, (variables["params"], inputs))
-    _, vectors = hippo_normal(states)
-    read = p["read"]["kernel"][:, :states] + 1j * p["read"]["kernel"][:, states:]
-    write = p["write"]["kernel"][:states] - 1j * p["write"]["kernel"][states:]
-    b, c = 2 * (vectors @ read.T).real, (write.T @ vectors.conj().T).real
-    system = cont2discrete((hippo_n(2 * states), b, c, p["skip"]["kernel"].T), 0.02, "zoh")[:4]
-    np.testing.assert_allclose(
-        jax.jit(layer.apply)(variables, inputs), run_discrete(system, exact), rtol=1e-4, atol=1e-5
-    )
-
-
 @functools.cache
 def initial(layer: Layer, features: int) -> Params:
-    """Its first parameters, and those of another key."""
-    init = jax.jit(layer.init)
-    first, second = (init(jax.random.key(seed), jnp.zeros((1, 1, features)))["params"] for seed in (0, 1))
-    random = [name for name in first if name not in ("decay_log", "frequency")]
-    same, other = ({name: of[name] for name in random} for of in (first, second))
-    assert not any((a == b).all() for a, b in zip(*map(jax.tree.leaves, (same, other)), strict=True) if a.any())
-    return jax.tree.map(np.float64, first)
+    """Its first parameters."""
+    params = jax.jit(layer.init)(jax.random.key(0), jnp.zeros((1, 1, features)))["params"]
+    return jax.tree.map(np.float64, params)
 
 
 def test_the_lru_starts_uniform_on_a_ring_and_normalised():
-    states, features = 2_000, 300
+    states, features = 1_000, 150
     p = initial(LRU(features, state=states, r_min=0.4, r_max=0.8, max_phase=0.3), features)
     radii, phases = np.exp(-np.exp(p["nu_log"])), np.exp(p["theta_log"])
     for values, least, most in ((radii**2, 0.4**2, 0.8**2), (phases, 0, 0.3)):
         shares = (np.sort(values) - least) / (most - least)
         assert shares[0] > -1e-6, least
         assert shares[-1] < 1 + 1e-6, most
-        assert np.abs(shares - (np.arange(states) + 0.5) / states).max() < 0.04, "uniform, by Kolmogorov and Smirnov"
+        assert np.abs(shares - (np.arange(states) + 0.5) / states).max() < 0.06, "uniform, by Kolmogorov and Smirnov"
     np.testing.assert_allclose(np.exp(p["gamma_log"]), np.sqrt(1 - radii**2), rtol=1e-5)
     for kernel, deviation in ((p["read"], (1 / (2 * features)) ** 0.5), (p["write"], states**-0.5)):
         np.testing.assert_allclose(kernel["kernel"].std(), deviation, rtol=0.03)
-    np.testing.assert_allclose(p["skip"]["scale"].std(), 1, rtol=0.15)
+    np.testing.assert_allclose(p["skip"]["scale"].std(), 1, rtol=0.2)
+
+
+@functools.cache
+def initial_s5(spectrum: Literal["hippo", "s4d_lin"] = "hippo") -> tuple[S5, Params, int, int]:
+    states, features = 24, 50
+    layer = S5(features, state=states, spectrum=spectrum, step_min=0.01, step_max=0.2)
+    return layer, initial(layer, features), states, features
 
 
 @pytest.mark.parametrize("spectrum", ["hippo", SLOW("s4d_lin")])
 def test_s5_starts_as_published(spectrum):
-    states, features = 64, 50
-    p = initial(S5(features, state=states, spectrum=spectrum, step_min=0.01, step_max=0.2), features)
+    _, p, states, features = initial_s5(spectrum)
     eigenvalues = hippo_normal(states)[0] if spectrum == "hippo" else s4d_lin(states)
     np.testing.assert_allclose(-np.exp(p["decay_log"]) + 1j * p["frequency"], eigenvalues, rtol=1e-6)
     shares = (p["step_log"] - np.log(0.01)) / (np.log(0.2) - np.log(0.01))
-    assert -1e-6 < shares.min() < 0.1 < 0.9 < shares.max() < 1 + 1e-6
-    np.testing.assert_allclose((p["read"]["kernel"] ** 2).sum(), features / 2, rtol=0.1)  # of one of each pair
-    np.testing.assert_allclose(
-        (p["write"]["kernel"] ** 2).sum(), 4 * features, rtol=0.1
-    )  # twice C, of its variance 1/N
+    assert -1e-6 < shares.min() < 0.2 < 0.8 < shares.max() < 1 + 1e-6
+    # B has one state of each pair; C has the variance 1 / N, and twice C is kept.
+    np.testing.assert_allclose((p["read"]["kernel"] ** 2).sum(), features / 2, rtol=0.1)
+    np.testing.assert_allclose((p["write"]["kernel"] ** 2).sum(), 4 * features, rtol=0.1)
+
+
+def test_s5_starts_as_the_dense_system_of_hippo():
+    layer, p, states, features = initial_s5()
+    p, step = p | {"step_log": np.full(states, np.log(0.02))}, 0.02
+    _, vectors = hippo_normal(states)
+    read = p["read"]["kernel"][:, :states] + 1j * p["read"]["kernel"][:, states:]
+    write = p["write"]["kernel"][:states] - 1j * p["write"]["kernel"][states:]
+    b, c = 2 * (vectors @ read.T).real, (write.T @ vectors.conj().T).real
+    system = cont2discrete((hippo_n(2 * states), b, c, np.diag(p["skip"]["scale"])), step, "zoh")[:4]
+    expected = run_discrete(system, np.float64(sequences(features)))
+    outputs = jax.jit(layer.apply)({"params": jax.tree.map(np.float32, p)}, sequences(features))
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_rg_lru_starts_in_its_range():
@@ -352,14 +351,6 @@ def test_a_layer_in_bfloat16_is_close_to_one_in_float32(name):
     logits = jax.jit(rough.apply)(both, inputs)
     assert logits.dtype == jnp.bfloat16
     assert 1e-6 < np.abs(np.float32(logits) - np.float32(exact[:, -1, :3])).max() < 0.1
-
-
-def test_the_layers_of_a_classifier_have_parameters_of_their_own():
-    params = jax.jit(SequenceClassifier(Block(MinGRU(H)), 3, num_layers=2).init)(jax.random.key(0), sequences(H))[
-        "params"
-    ]
-    first, second = (params[f"layer_{n}_forward"]["layer"]["input"]["kernel"] for n in range(2))
-    assert (first != second).all()
 
 
 @pytest.mark.parametrize(("readout", "layers"), [("mean", 1), SLOW("mean", 2), SLOW("last", 2)])
