@@ -191,7 +191,8 @@ def test_s5_is_scipys_zero_order_hold_of_the_whole_real_system(features):
     """Each pair of conjugate states is a rotation and a decay of two real states."""
     layer = S5(H, state=6)
     variables, inputs = scattered(layer, features), sequences(features)
-    p, exact = jax.tree.map(np.float64, (variables["params"], inputs))
+    p: Params = jax.tree.map(np.float64, variables["params"])
+    exact = np.float64(inputs)
     states, step = 6, np.exp(p["step_log"])
     decay, frequency = np.diag(-np.exp(p["decay_log"]) * step), np.diag(p["frequency"] * step)
     a = np.block([[decay, -frequency], [frequency, decay]])
@@ -235,7 +236,7 @@ def initial(layer: Layer, features: int) -> Params:
 
 def test_the_lru_starts_uniform_on_a_ring_and_normalised():
     states, features = 1_000, 150
-    p = initial(LRU(features, state=states, r_min=0.4, r_max=0.8, max_phase=0.3), features)
+    p: Params = initial(LRU(features, state=states, r_min=0.4, r_max=0.8, max_phase=0.3), features)
     radii, phases = np.exp(-np.exp(p["nu_log"])), np.exp(p["theta_log"])
     for values, least, most in ((radii**2, 0.4**2, 0.8**2), (phases, 0, 0.3)):
         shares = (np.sort(values) - least) / (most - least)

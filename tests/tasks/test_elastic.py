@@ -35,9 +35,9 @@ def moved(image: np.ndarray, affine_map: np.ndarray, displaced: np.ndarray) -> n
 
 def test_displaced_positions_are_interpolated_as_by_scipy():
     rng = np.random.default_rng(1)
-    maps = np.float32(np.eye(2, 3) + 0.1 * rng.normal(size=(B, 2, 3)))
-    displaced = np.float32(3 * rng.normal(size=(B, R, K, 2)))  # beyond the border too
-    expected = [moved(*of) for of in zip(images(), np.float64(maps), np.float64(displaced), strict=True)]
+    maps = (np.eye(2, 3) + 0.1 * rng.normal(size=(B, 2, 3))).astype(np.float32)
+    displaced = (3 * rng.normal(size=(B, R, K, 2))).astype(np.float32)  # beyond the border too
+    expected = [moved(*of) for of in zip(images(), maps.astype(float), displaced.astype(float), strict=True)]
     np.testing.assert_allclose(jax.jit(warp)(images(), maps, displaced), expected, atol=2e-5)
     colours = np.stack([images(), 1 - images()], axis=-1)
     found = jax.jit(warp)(colours, maps, displaced)
@@ -64,7 +64,7 @@ def test_an_image_shows_its_affine_map_and_displacements_of_the_grid_within_the_
         return random_maps(to_map, 1, affine)[0], points[0]
 
     for image, own in zip(found[:3], keys_of_examples(key, B, None), strict=False):
-        affine_map, points = map(np.float64, drawn(own))
+        affine_map, points = jax.tree.map(np.asarray, drawn(own))
         middle = np.array([19.5, 17.5])
         displaced = image - ((positions - middle) @ affine_map[:, :2].T + affine_map[:, 2] + middle)
         inner = displaced[6:-6, 6:-6]
