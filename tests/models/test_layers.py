@@ -177,8 +177,8 @@ def test_outputs_are_those_of_the_published_equations(layer, features, equations
     np.testing.assert_allclose(jax.jit(layer.apply)(variables, inputs), equations(params, exact), rtol=1e-4, atol=1e-5)
 
 
-def run_discrete(system: list[np.ndarray], x: np.ndarray) -> np.ndarray:
-    a, b, c, d = system
+def run_discrete(system: Any, x: np.ndarray) -> np.ndarray:
+    a, b, c, d = system[:4]
     h, outputs = np.zeros((len(x), len(a))), []
     for t in range(x.shape[1]):
         h = h @ a.T + x[:, t] @ b.T
@@ -199,7 +199,7 @@ def test_s5_is_scipys_zero_order_hold_of_the_whole_real_system(features):
     b = np.concatenate([step, step])[:, None] * p["read"]["kernel"].T
     d = np.diag(p["skip"]["scale"]) if features == H else p["skip"]["kernel"].T
     assert a.shape == (2 * states, 2 * states)
-    system = cont2discrete((a, b, p["write"]["kernel"].T, d), 1.0, "zoh")[:4]
+    system = cont2discrete((a, b, p["write"]["kernel"].T, d), 1.0, "zoh")
     np.testing.assert_allclose(
         jax.jit(layer.apply)(variables, inputs), run_discrete(system, exact), rtol=1e-4, atol=1e-5
     )
@@ -269,13 +269,14 @@ def test_s5_starts_as_published(spectrum):
 
 
 def test_s5_starts_as_the_dense_system_of_hippo():
-    layer, p, states, features = initial_s5()
-    p, step = p | {"step_log": np.full(states, np.log(0.02))}, 0.02
+    layer, start, states, features = initial_s5()
+    p: Params = start | {"step_log": np.full(states, np.log(0.02))}
+    step = 0.02
     _, vectors = hippo_normal(states)
     read = p["read"]["kernel"][:, :states] + 1j * p["read"]["kernel"][:, states:]
     write = p["write"]["kernel"][:states] - 1j * p["write"]["kernel"][states:]
     b, c = 2 * (vectors @ read.T).real, (write.T @ vectors.conj().T).real
-    system = cont2discrete((hippo_n(2 * states), b, c, np.diag(p["skip"]["scale"])), step, "zoh")[:4]
+    system = cont2discrete((hippo_n(2 * states), b, c, np.diag(p["skip"]["scale"])), step, "zoh")
     expected = run_discrete(system, np.float64(sequences(features)))
     outputs = jax.jit(layer.apply)({"params": jax.tree.map(np.float32, p)}, sequences(features))
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
@@ -362,7 +363,7 @@ def test_a_padded_batch_has_the_logits_and_gradients_of_one_without_padding(read
     @jax.jit
     def gradients(variables, inputs, lengths=None):
         def loss(variables, inputs):
-            logits = model.apply(variables, inputs, lengths=lengths)
+            logits: Any = model.apply(variables, inputs, lengths=lengths)
             return (logits * weights).sum(), logits
 
         return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(variables, inputs)
