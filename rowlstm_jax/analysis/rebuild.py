@@ -68,9 +68,13 @@ def rebuild_model(description: Mapping[str, Any], classes: Iterable[type] = ()) 
                 return model
             different = found if different is None else min(different, found, key=len)
     if kind in known:
-        within = {type(make(1)).__qualname__: type(make(1)) for make in CELLS.values()}  # the cell of a layer
-        cell = _construct(known[kind], f"{MODEL}.cell", texts, within | known)
-        return _require_same(texts, _with_fields(SequenceClassifier(cell, num_classes=1), MODEL, texts))
+        cells = {type(cell).__qualname__: type(cell) for cell in (make(1) for make in CELLS.values())}
+        for within in (cells | known, known | cells):  # the cell of a layer may have the name of one of Flax
+            cell = _construct(known[kind], f"{MODEL}.cell", texts, within)
+            model = _with_fields(SequenceClassifier(cell, num_classes=1), MODEL, texts)
+            if not _differences(texts, describe(model, MODEL)):
+                break
+        return _require_same(texts, model)
     if different is None:
         raise ValueError(f"its cell {kind} is not in cells.CELLS, where it can be registered")
     raise ValueError(f"what is built with the {kind} of cells.CELLS differs in {_shown(different)}")

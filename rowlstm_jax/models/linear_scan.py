@@ -69,11 +69,12 @@ def linear_scan(
         require_lengths(lengths, batch, steps)
         keep = jnp.expand_dims(before_end(lengths, steps), tuple(range(2, b.ndim)))
         b = jnp.where(keep, b, jnp.zeros((), b.dtype))
+        a = a if a.ndim < 3 else jnp.where(keep, a, jnp.zeros((), a.dtype))
     if start is not None:
         first = jnp.zeros(batch, jnp.int32)
         if reverse:
             first = first + steps - 1 if lengths is None else lengths - 1
-        a_first = a if a.ndim < 3 else at_end(a, first + 1)
+        a_first = a[None] if a.ndim < 3 else at_end(a, first + 1)
         # A scan that starts at zero is the same if the first b holds what the start adds to it.
         b = b.at[jnp.arange(batch), first].add(_product(_wide(a_first), _wide(start), b.ndim == 4).astype(b.dtype))
     if method == "auto":
@@ -101,12 +102,16 @@ def _product(x: jax.Array, y: jax.Array, pairs: bool) -> jax.Array:
     """x y by elements; if `pairs`, both are complex."""
     if not pairs:
         return x * y
-    sign = jnp.array([[-1], [1]], y.dtype)
-    return x[..., :1, :] * y + sign * x[..., 1:, :] * jnp.flip(y, -2)
+    return x[..., :1, :] * y + _signs(-1, 1, y) * x[..., 1:, :] * jnp.flip(y, -2)
 
 
 def _conjugate(x: jax.Array, pairs: bool) -> jax.Array:
-    return x * jnp.array([[1], [-1]], x.dtype) if pairs else x
+    return x * _signs(1, -1, x) if pairs else x
+
+
+def _signs(real: int, imaginary: int, of: jax.Array) -> jax.Array:
+    """Signs of the parts of an array, with as many axes and in its dtype."""
+    return jnp.array([real, imaginary], of.dtype).reshape(*(1,) * (of.ndim - 2), 2, 1)
 
 
 def _wide(x: jax.Array) -> jax.Array:
@@ -165,8 +170,8 @@ def _sequential_backward(a: jax.Array, h: jax.Array, dh: jax.Array, reverse: boo
 
 
 def _at(x: jax.Array, t: jax.Array) -> jax.Array:
-    """x at a step, float32 or wider; what is the same at all steps stays as it is."""
-    return _wide(x if x.ndim < 3 else jax.lax.dynamic_index_in_dim(x, t, axis=1, keepdims=False))
+    """x [B, ...] at a step, float32 or wider; [1, ...] of what is the same at all steps."""
+    return _wide(x[None] if x.ndim < 3 else jax.lax.dynamic_index_in_dim(x, t, axis=1, keepdims=False))
 
 
 def _put(x: jax.Array, row: jax.Array, t: jax.Array) -> jax.Array:

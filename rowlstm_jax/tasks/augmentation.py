@@ -208,11 +208,12 @@ def warp(images: jax.Array, maps: jax.Array, displaced: jax.Array | None = None)
     """
     if images.ndim not in (3, 4) or maps.shape != (len(images), 2, 3):
         raise ValueError(f"images {images.shape} and maps {maps.shape} must be [B, R, K] and [B, 2, 3].")
+    if displaced is not None and displaced.shape != (*images.shape[:3], 2):
+        raise ValueError(f"displaced {displaced.shape} must be [B, R, K, 2], with the sizes of images {images.shape}.")
     if images.ndim == 4:
         return jax.vmap(warp, in_axes=(3, None, None), out_axes=3)(images, maps, displaced)
-    return jax.vmap(_warp)(
-        images, maps, displaced
-    )  # image by image: on a CPU this gather is faster than one from all images
+    # Image by image: on a CPU this gather is faster than one from all images.
+    return jax.vmap(_warp)(images, maps, displaced)
 
 
 def _warp(image: jax.Array, affine_map: jax.Array, displaced: jax.Array | None) -> jax.Array:

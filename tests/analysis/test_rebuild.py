@@ -16,10 +16,12 @@ from rowlstm_jax.models.cells import (
     CoRNNCell,
     EchoStateCell,
     FullyRecurrentCell,
+    GRUCell,
     JordanCell,
     LEMCell,
 )
 from rowlstm_jax.models.classifier import SequenceClassifier
+from rowlstm_jax.models.layers import LRU, RGLRU, RNN, S5, Block, Layer, MinGRU, MinLSTM
 from rowlstm_jax.models.trees import Tree, TreeClassifier, binary_tree, quad_tree
 from rowlstm_jax.runs.describe import describe
 
@@ -104,6 +106,44 @@ def test_plain_fields_of_a_cell_are_kept_own_registered_ones_included(cell, monk
     assert type(built) is type(cell)
     kept = [name for name in (*PLAIN, "reset_gate", "dtype") if hasattr(cell, name)]
     assert [getattr(built, name) for name in kept] == [getattr(cell, name) for name in kept]
+
+
+class OwnLayer(Layer):
+    features: int
+    decay: float = 0.9
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        LRU(6, state=5, r_min=0.1, r_max=0.5, max_phase=0.5),
+        S5(6, spectrum="s4d_lin", step_min=0.002, step_max=0.2, dtype=jnp.bfloat16),
+        MinGRU(6, param_dtype=jnp.bfloat16),
+        MinLSTM(6),
+        RGLRU(6, r_min=0.5),
+        Block(LRU(6, state=3), norm="rms", dropout=0.25),
+        Block(S5(6), norm="none", dtype=jnp.bfloat16),
+        Block(RNN(LEMCell(6, dt=0.21))),
+        Block(RNN(GRUCell(6))),
+        RNN(nn.GRUCell(6)),
+        RNN(nn.MGUCell(6, reset_gate=False)),
+        RNN(JordanCell(6, outputs=4, decay=0.5)),
+        RNN(BasicLSTMCell(6, forget_bias=0.0)),
+    ],
+    ids=lambda cell: "-".join(type(of).__name__ for of in (cell, getattr(cell, "layer", None)) if of is not None),
+)
+def test_layers_are_rebuilt_with_all_their_fields(cell):
+    model = SequenceClassifier(cell, 3, num_layers=2, readout="mean", dropout=0.1)
+    built = rebuild_model(saved(model))
+    assert built == model
+    assert type(getattr(built.cell, "cell", None)) is type(getattr(cell, "cell", None))
+
+
+def test_a_layer_of_ones_own_is_rebuilt_where_its_class_is_given():
+    model = SequenceClassifier(OwnLayer(6, decay=0.5), 3)
+    assert rebuild_model(saved(model), [OwnLayer]) == model
+    with pytest.raises(ValueError, match=r"OwnLayer is not in cells\.CELLS"):
+        rebuild_model(saved(model))
 
 
 @pytest.mark.parametrize(

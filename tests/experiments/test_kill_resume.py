@@ -70,13 +70,15 @@ def test_one_byte_that_differs_and_one_file_too_many_are_found(tmp_path, change,
         same_bits.require(*runs)
 
 
-def killed(tmp_path: Path, kills: int, *flags: object) -> list[dict[str, Any]]:
-    """The rows of the benchmark."""
+def killed(tmp_path: Path, kills: int, *flags: object, cell: str = "lstm", arrays: int = 29) -> list[dict[str, Any]]:
+    """The rows of the benchmark, whose runs train a cell or a layer."""
     words = ["--kills", kills, "--json", tmp_path / "rows.json", *flags]
-    command = [sys.executable, "-m", "experiments.benchmarks.kill_resume", *map(str, words)]
+    program = f"kill_resume.FLAGS['cell'] = {cell!r}; cli.run(kill_resume.main, kill_resume.Config)"
+    imports = "from experiments.benchmarks import kill_resume; from rowlstm_jax import cli"
+    command = [sys.executable, "-c", f"{imports}; {program}", *map(str, words)]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert (process.returncode, process.stderr) == (0, "")
-    assert "The bits are equal: metrics.jsonl and 29 arrays of the last checkpoint, " in process.stdout
+    assert f"The bits are equal: metrics.jsonl and {arrays} arrays of the last checkpoint, " in process.stdout
     *rows, everything = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert everything["seconds"] > max(row["seconds"] for row in rows) / 2
     assert sum(row["kills"] for row in rows) == kills
@@ -89,6 +91,14 @@ def killed(tmp_path: Path, kills: int, *flags: object) -> list[dict[str, Any]]:
 def test_a_run_killed_ten_times_ends_in_the_bits_of_one_never_disturbed(tmp_path, mnist):
     rows = killed(tmp_path, 10, "--jobs", 2)
     assert sum(row["steps"] for row in rows[:3]) > 0, "some kills came after a save"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cell", "arrays"), [("lru", 95), ("s5", 95), ("min_gru", 71), ("min_lstm", 71), ("rg_lru", 71)]
+)
+def test_a_run_of_a_layer_that_was_killed_ends_in_the_bits_of_one_never_disturbed(tmp_path, mnist, cell, arrays):
+    killed(tmp_path, 2, cell=cell, arrays=arrays)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 from rowlstm_jax.data.batches import batch_indices
 from rowlstm_jax.models.cells import CELLS, BasicLSTMCell
 from rowlstm_jax.models.classifier import SequenceClassifier
+from rowlstm_jax.models.layers import LAYERS, LRU, RNN, Block, MinGRU
 from rowlstm_jax.parallel import compiled as compiled_module
 from rowlstm_jax.parallel.compiled import CompiledSteps, rows_at_a_time
 from rowlstm_jax.parallel.mesh import make_mesh
@@ -187,30 +188,53 @@ def test_each_seed_keeps_its_own_best_weights_and_stops_for_itself(tiny_data, de
 
 
 @pytest.mark.parametrize(
-    ("cell", "rows", "weights", "platform", "expected"),
+    ("cell", "steps", "rows", "weights", "platform", "expected"),
     [
-        (BasicLSTMCell(128), 256, 82_000, "cpu", 32),
-        (BasicLSTMCell(128), 100, 82_000, "cpu", 25),
-        (BasicLSTMCell(128), 64, 82_000, "cpu", 64),
-        (BasicLSTMCell(128), 67, 82_000, "cpu", 67),  # a prime
-        (BasicLSTMCell(256), 256, 290_000, "cpu", 256),
-        (BasicLSTMCell(128), 256, 82_000, "gpu", 256),
-        (nn.GRUCell(128), 256, 62_000, "cpu", 256),
+        (BasicLSTMCell(128), 28, 256, 82_000, "cpu", 32),
+        (BasicLSTMCell(128), 28, 100, 82_000, "cpu", 25),
+        (BasicLSTMCell(128), 28, 64, 82_000, "cpu", 64),
+        (BasicLSTMCell(128), 28, 67, 82_000, "cpu", 67),  # a prime
+        (BasicLSTMCell(256), 28, 256, 290_000, "cpu", 256),
+        (BasicLSTMCell(128), 28, 256, 82_000, "gpu", 256),
+        (nn.GRUCell(128), 28, 256, 62_000, "cpu", 256),
+        (Block(LRU(64)), 784, 25, 51_000, "cpu", 1),
+        (Block(LRU(64)), 28, 50, 51_000, "cpu", 25),
+        (MinGRU(64), 28, 67, 51_000, "cpu", 1),  # a prime
+        (MinGRU(64), 28, 20, 51_000, "cpu", 20),
+        (Block(LRU(256)), 28, 50, 400_000, "cpu", 50),
+        (Block(LRU(64)), 784, 25, 51_000, "gpu", 25),
+        (Block(RNN(nn.GRUCell(64))), 784, 100, 51_000, "cpu", 100),
     ],
 )
-def test_a_large_part_of_a_batch_is_worked_through_in_blocks(cell, rows, weights, platform, expected):
-    assert rows_at_a_time(SequenceClassifier(cell, 10), rows, weights, platform) == expected
+def test_a_large_part_of_a_batch_is_worked_through_in_blocks(cell, steps, rows, weights, platform, expected):
+    assert rows_at_a_time(SequenceClassifier(cell, 10), steps, rows, weights, platform) == expected
 
 
 @pytest.mark.slow
-def test_blocks_compute_what_the_whole_computes(tiny_data, monkeypatch):
+@pytest.mark.parametrize("cell", [BasicLSTMCell(8), Block(LRU(8))], ids=["lstm", "lru"])
+def test_blocks_compute_what_the_whole_computes(tiny_data, monkeypatch, cell):
     """On two devices, each with two blocks of the rows of its batch."""
-    found = []
-    for one_block in (8, 4):
+    found, model = [], PLAIN.clone(cell=cell)
+    for one_block, values in ((8, 1_000), (4, 4 * 5 * 8)):
         monkeypatch.setattr(compiled_module, "ONE_BLOCK", one_block)
         monkeypatch.setattr(compiled_module, "LEAST_ROWS", 4)
         monkeypatch.setattr(compiled_module, "MOST_ROWS", 4)
-        programs = compiled(tiny_data.train, devices=2, batch_size=16)
+        monkeypatch.setattr(compiled_module, "MOST_VALUES", values)
+        programs = compiled(tiny_data.train, model, devices=2, batch_size=16)
         progress = trained(programs, tiny_data.train, [3], batch_size=16)
         found.append(jax.device_get((progress.state.params, progress.metrics)))
     chex.assert_trees_all_close(*found, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*LAYERS, "rnn"])
+def test_layers_train_eight_seeds_in_one_program_and_on_two_devices(tiny_data, name):
+    """Both as one seed on one device: the weights after some steps."""
+    layer = Block(RNN(nn.GRUCell(6))) if name == "rnn" else LAYERS[name](6)
+    model = SequenceClassifier(layer, 3, readout="mean")
+    alone = trained(compiled(tiny_data.train, model), tiny_data.train, [3])
+    seeds = trained(compiled(tiny_data.train, model, num_seeds=8, one_by_one=False), tiny_data.train, range(8))
+    split = trained(compiled(tiny_data.train, model, devices=2), tiny_data.train, [3])
+    expected, several, on_two = jax.device_get((alone.state.params, seeds.state.params, split.state.params))
+    chex.assert_trees_all_close(on_two, expected, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(jax.tree.map(lambda x: x[3:4], several), expected, rtol=1e-3, atol=1e-4)

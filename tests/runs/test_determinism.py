@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +18,10 @@ import pytest
 
 from experiments.benchmarks import same_bits
 from rowlstm_jax.data.batches import batch_indices
-from rowlstm_jax.models.cells import BasicLSTMCell
+from rowlstm_jax.errors import InterruptedRun
+from rowlstm_jax.models.cells import BasicLSTMCell, GRUCell
 from rowlstm_jax.models.classifier import SequenceClassifier
+from rowlstm_jax.models.layers import LAYERS, RNN, Block
 from rowlstm_jax.parallel.mesh import cores
 from rowlstm_jax.tasks.augmentation import Affine
 from rowlstm_jax.tasks.preprocessing import Preprocessing
@@ -26,6 +29,8 @@ from rowlstm_jax.training.metrics import Metrics
 from rowlstm_jax.training.recipe import Recipe
 from rowlstm_jax.training.state import TrainState, init_state
 from rowlstm_jax.training.step import train_steps
+from tests.trials import at_steps
+from tests.trials import train as train_run
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = {  # by the release of jaxlib
@@ -117,3 +122,24 @@ def test_a_run_on_one_core_and_one_on_two_compute_the_same_bits(tmp_path, mnist,
         found.append(same_bits.contents(run))
     assert len(found[0]) == 30
     assert [name for name in found[0] if found[0][name] != found[1].get(name)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*LAYERS, "rnn"])
+def test_a_run_of_a_layer_that_was_stopped_and_resumed_has_the_bits_of_one_never_stopped(make_run, tiny_data, name):
+    """Two seeds on two devices, with dropout."""
+    layer = Block(RNN(GRUCell(6))) if name == "rnn" else LAYERS[name](6)
+    model = SequenceClassifier(layer.clone(dropout=0.2), 3, num_layers=2, readout="mean")
+    fields = {"recipe": Recipe(model, optax.adam(1e-2)), "num_seeds": 2}
+
+    def bits(run, data):
+        fitted = train_run(run, data)
+        return jax.tree.map(lambda x: np.asarray(x).tobytes(), jax.device_get(fitted.params)), (
+            run.config.run_dir / "metrics.jsonl"
+        ).read_bytes()
+
+    undisturbed = bits(make_run("undisturbed", **fields), tiny_data)
+    stop = at_steps(6, action=lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(InterruptedRun, match="Stopped at step 6 of 12"), stop:
+        train_run(make_run("stopped", **fields), tiny_data)
+    assert bits(make_run("stopped", resume=True, **fields), tiny_data) == undisturbed

@@ -125,8 +125,9 @@ class RGLRU(GatedLayer):
         if inputs.shape[-1] != self.features:
             inputs = self.input(inputs)
         r, i = jnp.split(nn.sigmoid(self.gate(inputs)), 2, axis=-1)
-        log_a = 8 * r.astype(jnp.float32) * nn.log_sigmoid(self.Lambda.astype(jnp.float32))
-        scale = jnp.sqrt(-jnp.expm1(2 * log_a))
+        decays = jnp.expand_dims(nn.log_sigmoid(self.Lambda.astype(jnp.float32)), range(r.ndim - 1))
+        log_a = 8 * r.astype(jnp.float32) * decays
+        scale = jnp.sqrt(jnp.maximum(-jnp.expm1(2 * log_a), 1e-12))  # a root has no slope at 0
         return jnp.exp(log_a), (scale * i * inputs).astype(inputs.dtype)
 
     def _decays(self, key: jax.Array, shape: Any, dtype: Any) -> jax.Array:

@@ -37,6 +37,8 @@ class LRU(StateSpace):
         """Makes the parameters."""
         if not 0 <= self.r_min < self.r_max < 1:
             raise ValueError(f"r_min is {self.r_min} and r_max {self.r_max}; they must satisfy 0 <= r_min < r_max < 1.")
+        if not 0 < self.max_phase < math.inf:
+            raise ValueError(f"max_phase is {self.max_phase}; it must be more than 0, and finite.")
         shape, dtype = (self.width,), self.param_dtype
         self.nu_log = self.param("nu_log", self._ring, shape, dtype)
         self.theta_log = self.param("theta_log", self._phases, shape, dtype)
@@ -48,7 +50,7 @@ class LRU(StateSpace):
         """The eigenvalues and exp(gamma), see `StateSpace`."""
         nu, theta, gamma = (jnp.exp(part.astype(jnp.float32)) for part in (self.nu_log, self.theta_log, self.gamma_log))
         radius = jnp.exp(-nu)
-        return radius * jnp.stack([jnp.cos(theta), jnp.sin(theta)]), jnp.stack([gamma, jnp.zeros_like(gamma)])
+        return radius[None] * jnp.stack([jnp.cos(theta), jnp.sin(theta)]), jnp.stack([gamma, jnp.zeros_like(gamma)])
 
     def _ring(self, key: jax.Array, shape: Any, dtype: Any) -> jax.Array:
         squared = jax.random.uniform(key, shape, jnp.float32, self.r_min**2, self.r_max**2)

@@ -66,7 +66,7 @@ class S5(StateSpace):
         # (real + i imaginary - 1) / (decay + i frequency)
         size = decay**2 + frequency**2
         scales = (real - 1) * decay + imaginary * frequency, imaginary * decay - (real - 1) * frequency
-        return jnp.stack([real, imaginary]), jnp.stack(scales) / size
+        return jnp.stack([real, imaginary]), jnp.stack(scales) / size[None]
 
     def _steps(self, key: jax.Array, shape: Any, dtype: Any) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, math.log(self.step_min), math.log(self.step_max))

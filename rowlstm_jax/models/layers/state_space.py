@@ -55,8 +55,8 @@ class StateSpace(Layer):
 
     def step(self, carry: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Read one step, see `Layer`; the carry is h."""
-        (real, imaginary), scales = self.discrete()
-        b = self.read(inputs, scales)
+        eigenvalues, scales = self.discrete()
+        (real, imaginary), b = eigenvalues[:, None], self.read(inputs, scales)
         before = carry[..., 0, :], carry[..., 1, :]
         h = real * before[0] - imaginary * before[1], real * before[1] + imaginary * before[0]
         h = jnp.stack(h, axis=-2) + b
@@ -80,8 +80,8 @@ class ScaledInput(nn.Module):
     def __call__(self, inputs: jax.Array, scales: jax.Array) -> jax.Array:
         """Of inputs [..., F] and scales [2, N]."""
         kernel = self.param("kernel", self.kernel_init, (inputs.shape[-1], 2 * self.width), self.param_dtype)
-        real, imaginary = jnp.split(kernel, 2, axis=-1)
-        parts = real * scales[0] - imaginary * scales[1], real * scales[1] + imaginary * scales[0]
+        (real, imaginary), (a, b) = jnp.split(kernel, 2, axis=-1), scales[:, None]
+        parts = real * a - imaginary * b, real * b + imaginary * a
         inputs, kernel = promote_dtype(inputs, jnp.concatenate(parts, axis=-1), dtype=self.dtype)
         return (inputs @ kernel).reshape(*inputs.shape[:-1], 2, self.width)
 
@@ -102,4 +102,4 @@ class Feedthrough(nn.Module):
             initial = nn.initializers.lecun_normal()
             weights = self.param("kernel", initial, (inputs.shape[-1], self.features), self.param_dtype)
         inputs, weights = promote_dtype(inputs, weights, dtype=self.dtype)
-        return inputs * weights if weights.ndim == 1 else inputs @ weights
+        return inputs * jnp.expand_dims(weights, range(inputs.ndim - 1)) if weights.ndim == 1 else inputs @ weights
