@@ -9,13 +9,13 @@ and `models`.
 from rowlstm_jax.training import losses, rtrl
 from rowlstm_jax.training.batch import Batch, Stored, gather, read_batch
 from rowlstm_jax.training.chunking import ChunkingSystem, init_chunking, learn_stream, predict_stream
+from rowlstm_jax.training.groups import decay_mask, scale_rates
 from rowlstm_jax.training.losses import Loss, Metric, default_loss
 from rowlstm_jax.training.metrics import Interval, Metrics, expected_calibration_error, wilson_interval
 from rowlstm_jax.training.optimizers import (
     EmaState,
     SkipState,
     adamw_cosine,
-    decay_mask,
     evaluation_params,
     params_ema,
     parts_of,
@@ -66,6 +66,7 @@ __all__ = [
     "predict_stream",
     "read_batch",
     "rtrl",
+    "scale_rates",
     "skip_nonfinite",
     "train_step",
     "train_steps",

@@ -1,4 +1,4 @@
-"""Parts of an optimiser that optax does not have: averaged parameters, skipped updates, a decay mask. Pure."""
+"""Parts of an optimiser that optax does not have: averaged parameters, skipped updates. Pure."""
 
 import functools
 from collections.abc import Mapping
@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from optax.contrib import ScheduleFreeState
+
+from rowlstm_jax.training.groups import decay_mask, scale_rates
 
 Tree = TypeVar("Tree")  # any tree of arrays
 
@@ -57,34 +59,6 @@ def adamw_cosine(
 def warmup_cosine(peak: float, steps: int, warmup: int) -> optax.Schedule:
     """The step sizes of `adamw_cosine`: linear from 0 to `peak` in `warmup` updates, then a cosine to 0 at `steps`."""
     return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, steps)
-
-
-def scale_rates(rates: Mapping[str, float]) -> optax.GradientTransformation:
-    """Multiply the updates of the parameters with some names, so that they have step sizes of their own.
-
-    Put it after the optimiser in a chain. A parameter that must not decay is no concern of it; see `decay_mask`.
-
-    Example:
-      >>> optimizer = optax.chain(optax.sgd(1.0), scale_rates({"nu_log": 0.25}))
-      >>> params = {"nu_log": jnp.ones(1), "kernel": jnp.ones(1)}
-      >>> optimizer.update(params, optimizer.init(params))[0]
-      {'kernel': Array([-1.], dtype=float32), 'nu_log': Array([-0.25], dtype=float32)}
-
-    Args:
-      rates: a factor for each name, which is the last part of a parameter's path; 0 keeps a parameter as it is.
-
-    Raises:
-      ValueError: a factor is negative or not finite.
-    """
-    for name, factor in rates.items():
-        if not 0 <= factor < 2.0**128:
-            raise ValueError(f"rates has {factor} for {name!r}; a factor must be 0 or more, and finite.")
-    rates = dict(rates)
-
-    def scale(path: tuple[Any, ...], update: jax.Array) -> jax.Array:
-        return update * rates.get(jax.tree_util.keystr(path[-1:], simple=True), 1.0)
-
-    return optax.stateless(lambda updates, params: jax.tree_util.tree_map_with_path(scale, updates))
 
 
 class EmaState(flax.struct.PyTreeNode):
@@ -232,34 +206,6 @@ def skip_nonfinite(optimizer: optax.GradientTransformation) -> optax.GradientTra
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-NO_WEIGHTS = frozenset({"bias", "biases", "b", "scale", "scales", "gamma", "beta"})  # words in names of parameters
-
-
-def decay_mask(params: chex.ArrayTree) -> chex.ArrayTree:
-    """Which parameters get weight decay: weight matrices, and no biases, scales or fixed weights of a reservoir.
-
-    Arrays of two or more axes decay, unless a word of their name is bias, scale, gamma, beta or b, or the first word is
-    reservoir. The name counts, as a cell may stack the biases of its gates in an array [4, H].
-
-    Example:
-      >>> decay_mask({"kernel": jnp.ones((3, 4)), "bias": jnp.ones((4, 4)), "reservoir_kernel": jnp.ones((4, 4))})
-      {'bias': False, 'kernel': True, 'reservoir_kernel': False}
-
-    Args:
-      params: nested dictionaries of arrays.
-
-    Returns:
-      The same tree of bools, for the `mask` of `optax.adamw`.
-    """
-
-    def decays(path: tuple[Any, ...], leaf: jax.Array) -> bool:
-        name = jax.tree_util.keystr(path[-1:], simple=True)
-        words = name.lower().split("_")
-        return jnp.ndim(leaf) >= 2 and words[0] != "reservoir" and not NO_WEIGHTS.intersection(words)
-
-    return jax.tree_util.tree_map_with_path(decays, params)
 
 
 def _wide(leaf: jax.Array) -> Any:

@@ -13,6 +13,7 @@ from matplotlib.text import Text
 
 from rowlstm_jax.analysis import plots
 from rowlstm_jax.analysis.plots import style
+from rowlstm_jax.models import Tree
 from rowlstm_jax.tasks import order_index
 
 ABOUT = "mnist_rows · seeds 0-4 · BasicLSTMCell(128)"
@@ -43,6 +44,12 @@ TIMES = [
 ]
 DRAWINGS = {
     "capacity": {"loads": [0.05, 0.14, 0.3], "shares": {"H = 10,000": [1.0, 0.9, 0.0], "H = 100": [1.0, 0.8, 0.2]}},
+    "chunking": {
+        "found": {
+            name: {"passed_on": RNG.uniform(size=(3, 200)), "error": RNG.uniform(size=(3, 200)), "needed": LABELS[:3]}
+            for name in ("chunker and automatiser", "conventional network")
+        }
+    },
     "comparison": COMPARED,
     "completions": {
         "blocks": {
@@ -65,7 +72,21 @@ DRAWINGS = {
         "caption": "1,000 steps",
     },
     "memory": {"records": RECORDS},
+    "nodes": {
+        "images": IMAGES[:2],
+        "index": np.arange(30).reshape(2, 15),
+        "tree": Tree([[0, 1]]),
+        "probabilities": PROBABILITIES[:2, :3],
+        "class_names": NAMES,
+    },
+    "online": {
+        "examples": [0, 5_000, 10_000],
+        "accuracies": {"online": [[0.1, 0.5, 1.0], [0.1, 0.6, 1.0]], "over time": [[0.1, 0.2, 0.3]]},
+        "steps": [28, 1_792],
+        "megabytes": {"online": [10.0, 10.0], "over time": [0.2, 14_000.0]},
+    },
     "orders": {"image": IMAGES[0], "indices": {order: order_index(order, 6, 5) for order in ("rows", "columns")}},
+    "passed_on": {"images": IMAGES[:3] > 99, "unexpected": IMAGES[:3] > 200, "names": NAMES},
     "prediction": {
         "shown": IMAGES[:2],
         "read": IMAGES[:2],

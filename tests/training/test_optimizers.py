@@ -7,8 +7,6 @@ import numpy as np
 import optax
 import pytest
 
-from rowlstm_jax.models.cells import CELLS, BasicLSTMCell
-from rowlstm_jax.models.classifier import SequenceClassifier
 from rowlstm_jax.training.optimizers import (
     EmaState,
     SkipState,
@@ -152,52 +150,6 @@ def test_mistakes_are_named():
             params_ema(decay)
     with pytest.raises(ValueError, match="needs the parameters"):
         params_ema(0.9).update(PARAMS, params_ema(0.9).init(PARAMS))
-
-
-def test_matrices_decay_and_biases_do_not():
-    model = SequenceClassifier(BasicLSTMCell(4), num_classes=3, num_layers=2)
-    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 5, 7)))["params"]
-    params = {**params, "echo": {"reservoir_kernel": np.ones((4, 4)), "input_kernel": np.ones((7, 4))}}
-    layer = {"kernel": True, "bias": False}
-    names = {"layer_0_forward": layer, "layer_1_forward": layer, "readout": layer}
-    assert decay_mask(params) == {**names, "echo": {"reservoir_kernel": False, "input_kernel": True}}
-
-
-@pytest.mark.parametrize("name", CELLS)
-def test_of_every_cell_the_matrices_decay_and_no_scale_bias_or_reservoir(name):
-    model = SequenceClassifier(CELLS[name](4), num_classes=3)
-    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 5, 7)))["params"]
-    decaying, others = set(), set()
-    for (path, leaf), decays in zip(
-        jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(decay_mask(params)), strict=True
-    ):
-        (decaying if decays else others).add((jax.tree_util.keystr(path[-1:], simple=True), leaf.ndim))
-    assert decaying == {("kernel", 2)}
-    kinds = {"bias", "scale", "reservoir_kernel", "reservoir_input_kernel", "reservoir_bias", "candidate_bias"}
-    assert {leaf for leaf, _ in others} <= kinds | {f"peephole_{gate}" for gate in ("input", "forget", "output")}
-    if name == "layer_norm_lstm":  # a row for each gate
-        assert {("scale", 2), ("bias", 2)} <= others
-
-
-def test_of_an_own_cell_names_count_before_axes():
-    stacked = {
-        name: np.ones((2, 4))
-        for name in (
-            "scale",
-            "bias",
-            "gate_bias",
-            "norm_scale",
-            "reservoir_in",
-            "bias_f",
-            "Biases",
-            "b",
-            "gamma",
-            "rescaled",
-        )
-    }
-    params = {**stacked, "kernel": np.ones((2, 7, 4)), "time_constants": np.ones(4)}
-    decays = {"kernel": True, "rescaled": True}
-    assert decay_mask({"layer_0_forward": params}) == {"layer_0_forward": dict.fromkeys(params, False) | decays}
 
 
 def test_adamw_decays_what_the_mask_says():
