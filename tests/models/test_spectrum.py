@@ -20,7 +20,7 @@ def test_the_factors_of_an_lru_are_its_eigenvalues():
     assert sorted(found) == ["layer_0_forward", "layer_1_forward"]
     for name, a in found.items():
         chex.assert_shape(a, (2, H))
-        own = params[name]["layer"]
+        own = jax.tree.map(np.asarray, params[name]["layer"])
         expected = np.exp(-np.exp(own["nu_log"]) + 1j * np.exp(own["theta_log"]))
         np.testing.assert_allclose(np.asarray(a[0]) + 1j * np.asarray(a[1]), expected, rtol=1e-5)
         np.testing.assert_allclose(half_lives(a), np.log(0.5) / np.log(np.abs(expected)), rtol=1e-3)
@@ -30,7 +30,7 @@ def test_the_factors_of_a_gated_layer_follow_the_inputs_and_padding_does_not_cou
     model, params, inputs = network(layers.MinGRU(H))
     a = transitions(model, params, inputs)["layer_0_forward"]
     chex.assert_shape(a, (B, T, H))
-    own = params["layer_0_forward"]["input"]
+    own = jax.tree.map(np.asarray, params["layer_0_forward"]["input"])
     z = 1 / (1 + np.exp(-(np.asarray(inputs) @ own["kernel"] + own["bias"])[..., :H]))
     np.testing.assert_allclose(a, 1 - z, rtol=1e-5)
     lengths = np.array([9, 1, 4, 7], np.int32)

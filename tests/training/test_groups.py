@@ -69,3 +69,19 @@ def test_the_updates_of_named_parameters_are_scaled_and_no_others():
 def test_a_factor_outside_its_range_is_refused(factor):
     with pytest.raises(ValueError, match=r"^rates has .* for 'nu_log'; a factor must be 0 or more, and finite"):
         scale_rates({"nu_log": factor})
+
+
+def test_rates_scale_the_updates_by_the_last_part_of_a_name():
+    updates = {
+        "layer": {"nu_log": np.ones(2, np.float32), "kernel": np.ones(2, np.float32)},
+        "nu_log": {"kernel": np.ones(1, np.float32)},
+        "Lambda": jnp.ones(3, jnp.bfloat16),
+        "step": np.ones(1, np.float32),
+    }
+    rates = {"nu_log": 0.25, "Lambda": 2, "step": 0.0, "not there": 7.0}
+    optimizer = scale_rates(rates)
+    rates["nu_log"] = 100.0  # what the caller does later has no effect
+    scaled, _ = jax.jit(optimizer.update)(updates, optimizer.init(updates))
+    chex.assert_trees_all_equal_shapes_and_dtypes(scaled, updates)
+    expected = {"layer": {"nu_log": 0.25, "kernel": 1}, "nu_log": {"kernel": 1}, "Lambda": 2, "step": 0}
+    chex.assert_trees_all_equal(jax.tree.map(lambda x: float(x[0]), scaled), jax.tree.map(float, expected))

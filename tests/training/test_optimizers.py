@@ -14,7 +14,6 @@ from rowlstm_jax.training.optimizers import (
     decay_mask,
     evaluation_params,
     params_ema,
-    scale_rates,
     skip_nonfinite,
 )
 
@@ -184,31 +183,6 @@ def test_adamw_cosine_agrees_with_numpy(rates):
         average = now * average + (1 - now) * expected
     np.testing.assert_allclose(flatten(params), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(flatten(evaluation_params(params, opt_state)), average, rtol=1e-4, atol=1e-5)
-
-
-def test_rates_scale_the_updates_by_the_last_part_of_a_name():
-    updates = {
-        "layer": {"nu_log": np.ones(2, np.float32), "kernel": np.ones(2, np.float32)},
-        "nu_log": {"kernel": np.ones(1, np.float32)},
-        "Lambda": jnp.ones(3, jnp.bfloat16),
-        "step": np.ones(1, np.float32),
-    }
-    rates = {"nu_log": 0.25, "Lambda": 2, "step": 0.0, "not there": 7.0}
-    optimizer = scale_rates(rates)
-    rates["nu_log"] = 100.0  # what the caller does later has no effect
-    scaled, _ = jax.jit(optimizer.update)(updates, optimizer.init(updates))
-    chex.assert_trees_all_equal_shapes_and_dtypes(scaled, updates)
-    expected = {"layer": {"nu_log": 0.25, "kernel": 1}, "nu_log": {"kernel": 1}, "Lambda": 2, "step": 0}
-    chex.assert_trees_all_equal(jax.tree.map(lambda x: float(x[0]), scaled), jax.tree.map(float, expected))
-
-
-@pytest.mark.parametrize("wrong", [-0.1, float("nan"), float("inf")])
-def test_rates_that_are_negative_or_not_finite_are_refused(wrong):
-    message = f"^rates has {wrong} for 'nu_log'; a factor must be 0 or more, and finite"
-    with pytest.raises(ValueError, match=message):
-        scale_rates({"nu_log": wrong})
-    with pytest.raises(ValueError, match=message):
-        adamw_cosine(1e-3, 300, warmup=0, weight_decay=0.0, rates={"nu_log": wrong})
 
 
 def test_adamw_cosine_needs_more_steps_than_its_warm_up():
