@@ -1,4 +1,4 @@
-"""Time the linear scan against scans over complex numbers, and the step of a network of two LRU blocks against a plain one.
+"""Time the linear scan against scans of complex numbers, and a training step of two LRU blocks against a plain one.
 
     python -m experiments.benchmarks.linear_scan
 
@@ -65,7 +65,8 @@ def main(config: Config) -> None:
     rows = []
     for devices in dict.fromkeys((1, most)):
         mesh = make_mesh(config.batch_size, devices)
-        rows += as_rows(alternate(scans(config.batch_size, config.time_steps, config.hidden, mesh), config.rounds), mesh)
+        systems = scans(config.batch_size, config.time_steps, config.hidden, mesh)
+        rows += as_rows(alternate(systems, config.rounds), mesh)
     problem = make_problem(config.batch_size, config.time_steps, config.features, config.hidden)
     rows += as_rows(alternate(steps(problem, most), config.rounds), mesh)
     sizes = f"B={config.batch_size}, T={config.time_steps}, F={config.features}, N={config.hidden}"
