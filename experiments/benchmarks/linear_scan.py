@@ -103,11 +103,7 @@ def as_rows(timings: dict[str, Timing], mesh: Mesh) -> list[dict[str, Any]]:
 
 
 def scans(batch: int, time_steps: int, states: int, mesh: Mesh) -> dict[str, Steps]:
-    """What computes h, da and db from a, b and dh, by each way.
-
-    Raises:
-      UserError: one does not agree with the loop in NumPy.
-    """
+    """What computes h, da and db from a, b and dh, by each way; a UserError if one does not agree with `loop`."""
     rng = np.random.default_rng(0)
     a = rng.uniform(0.9, 0.999, states) * np.exp(1j * rng.uniform(0, 0.5, states))
     b, dh = rng.normal(size=(2, batch, time_steps, states, 2)).view(np.complex128)[..., 0]
@@ -194,11 +190,7 @@ def scan_by_association(a: jax.Array, b: jax.Array, axis: int = 0) -> jax.Array:
 
 
 def steps(problem: Problem, devices: int) -> dict[str, Steps]:
-    """A training step of two LRU blocks: that of a run, and that of the same network written plainly.
-
-    Raises:
-      UserError: their losses do not agree.
-    """
+    """Training steps of two LRU blocks: of a run, and written plainly; a UserError if their losses do not agree."""
     block = layers.Block(layers.LRU(problem.hidden))
     model = SequenceClassifier(block, NUM_CLASSES, num_layers=2, readout="mean")
     weights = jax.jit(model.init)(jax.random.key(0), problem.inputs[:1])["params"]
