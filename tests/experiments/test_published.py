@@ -29,8 +29,9 @@ def test_the_stored_page_and_picture_are_those_of_the_stored_results(results):
     command = [sys.executable, "-m", "experiments.published", "--results", str(results)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
     assert (results / "published.md").read_text() == (RESULTS / "published.md").read_text() == done.stdout
-    made, stored = (Image.open(folder / "accuracy_over_minutes.png") for folder in (results, RESULTS))
-    assert made.size == stored.size
+    name = "accuracy_over_minutes.png"
+    with Image.open(results / name) as made, Image.open(RESULTS / name) as stored:
+        assert made.size == stored.size
 
 
 def test_minutes_are_those_of_one_seed_on_two_cores():

@@ -169,8 +169,8 @@ def accuracy_over_minutes(
       runs: by name the minutes [K] and the accuracies from 0 to 1 [K, S]; a run of one point is a dot.
       about: where the minutes were measured, written below.
     """
-    figure = Figure(figsize=(7.6, 3.8))
-    axes = add_axes(figure, 0.75, 0.4, 6.6, 2.85)
+    figure = Figure(figsize=(7.6, 3.5))
+    axes = add_axes(figure, 0.75, 0.15, 6.6, 2.8)
     for (name, (minutes, accuracies)), colour, marker in zip(runs.items(), PALETTE, MARKERS, strict=False):
         percent = 100 * np.asarray(accuracies)
         axes.plot(minutes, percent.mean(axis=1), color=colour, marker=marker, markersize=4, label=name)
@@ -179,7 +179,7 @@ def accuracy_over_minutes(
     axes.set_ylim(top=min(100, axes.get_ylim()[1]))
     axes.yaxis.set_major_formatter("{x:.4g}")
     axes.grid(True)
-    axes.legend(loc="lower right", ncols=1)
+    axes.legend(loc="lower right")
     return add_about(figure, about)
 
 
