@@ -57,7 +57,7 @@ class Config(SizesConfig):
     features: int = 1
     hidden: int = 64
     """N, complex states, and features of a block."""
-    rounds: int = 7
+    rounds: int = 5
     """Times that each is timed, for about 0.3 s and ten steps at least."""
 
 

@@ -4,6 +4,7 @@ import copy
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from rowlstm_jax.analysis import hardware, published_table, stored_summaries, tr
 from rowlstm_jax.analysis.published import TASKS
 from rowlstm_jax.errors import UserError
 
-SUMMARY = {
+SUMMARY: dict[str, Any] = {
     "experiment": "mine",
     "seeds": [0, 1],
     "steps": 600,
