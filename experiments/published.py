@@ -35,6 +35,11 @@ class Config(Flags):
     results: Path = results_table.ROOT / "experiments" / "results"
     """The folder of the stored results, in which published.md and accuracy_over_minutes.png are written."""
 
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.results.is_dir():
+            raise UserError(f"--results is {self.results}; it must name the folder of the stored results.")
+
 
 def curves(results: Path) -> dict[str, tuple[list[float], list[list[float]]]]:
     """Minutes [K] and validation accuracies [K, S] of the networks that read pixels."""

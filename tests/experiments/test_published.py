@@ -64,3 +64,5 @@ def test_a_damaged_file_is_named_and_nothing_is_written(results, name, text):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"mnist_pixels\.json"):
         published.main(published.Config(results=tmp_path))
+    with pytest.raises(UserError, match=r"--results is .*none; it must name the folder of the stored results\."):
+        published.Config(results=tmp_path / "none")
