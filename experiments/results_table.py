@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rowlstm_jax import UserError, cli
-from rowlstm_jax.analysis import percent_over_seeds, values_over_seeds
+from rowlstm_jax.analysis import hardware, percent_over_seeds, stored_summaries, training_minutes, values_over_seeds
 from rowlstm_jax.config import Flags  # flags of a script that trains nothing
-from rowlstm_jax.runs import read_json, read_text, write_text  # small files, written whole
+from rowlstm_jax.runs import read_text, write_text  # small files, written whole
 
 ROOT = Path(__file__).parents[1]
 MARKS = "<!-- results -->\n", "<!-- end of results -->\n"
@@ -22,7 +22,10 @@ EXPERIMENTS = {
     ("mnist_rows", "notebook"): "MNIST by rows, the notebook's training",
     ("mnist_rows_record", "mnist_rows_affine"): "MNIST by rows, augmented, as well as it can",
     ("fashion_rows", "fashion_rows_affine"): "Fashion-MNIST by rows, augmented",
+    ("fashion_pixels", "fashion_pixels_affine"): "Fashion-MNIST by pixels (784 steps), augmented",
     ("mnist_pixels", "mnist_pixels"): "MNIST by pixels (784 steps)",
+    ("mnist_pixels_record", "mnist_pixels_affine"): "MNIST by pixels, augmented, by linear recurrences",
+    ("mnist_permuted_record", "mnist_permuted_bit_reversal_affine"): "the same, pixels in bit-reversed order",
 }
 
 
@@ -38,27 +41,17 @@ class Config(Flags):
 
 def table(results: Path) -> str:
     """The table in Markdown."""
-    lines = ["| experiment | reads | steps | parameters | seeds | test accuracy | training |", 7 * "| --- " + "|"]
-    for (experiment, protocol), task in EXPERIMENTS.items():
-        if (path := results / f"{experiment}.json").exists():
-            kind, remedy = f"summary of {experiment} by the protocol {protocol}", "store one of a finished run"
-            summary = read_json(path, remedy)
-            try:
-                if (summary["experiment"], summary["protocol"]["name"]) != (experiment, protocol):
-                    raise ValueError("another run")
-                lines.append(_row(experiment, task, summary))
-            except (LookupError, TypeError, ValueError) as error:
-                raise UserError(f"{path} is no {kind} ({error!r}); {remedy}.") from None
-    return "\n".join(lines) + "\n"
+    header = ["| experiment | reads | steps | parameters | seeds | test accuracy | training |", 7 * "| --- " + "|"]
+    return "\n".join([*header, *map(_row, stored_summaries(results, EXPERIMENTS))]) + "\n"
 
 
-def _row(experiment: str, task: str, summary: dict[str, Any]) -> str:
-    seeds, steps, size = (summary[name] for name in ("seeds", "steps", "num_params"))
+def _row(summary: dict[str, Any]) -> str:
+    experiment, seeds, steps, size = (summary[name] for name in ("experiment", "seeds", "steps", "num_params"))
     accuracy = percent_over_seeds(values_over_seeds(summary["test_accuracy"]))
     which = "-".join(map(str, sorted({seeds[0], seeds[-1]})))
-    minutes = summary["timing"]["ms_per_step"] * steps / 60_000  # by the pace of the last steps
-    figures = f"{steps:,} | {size:,} | {which} | {accuracy} % | {minutes:.0f} min |"
-    return f"| `{experiment}` | {task} | {figures}"
+    where = "" if summary["environment"]["backend"] == "cpu" else f", {hardware(summary)}"
+    figures = f"{steps:,} | {size:,} | {which} | {accuracy} % | {training_minutes(summary):.0f} min{where} |"
+    return f"| `{experiment}` | {EXPERIMENTS[experiment, summary['protocol']['name']]} | {figures}"
 
 
 def write(readme: Path, results: Path) -> None:

@@ -30,6 +30,7 @@ ALSO = {
     "plot.py": {"config", "runs"},  # the flags of a script that trains nothing
     "predict.py": {"config", "data", "interop", "runs"},  # the same flags, and pictures
     "recursive.py": {"models", "parallel", "tasks"},  # a network that no other script needs, and its picture
+    "published.py": {"analysis", "config", "runs"},  # as results_table.py
     "report.py": {"analysis", "config", "errors", "runs"},  # the same flags, a page, and how a file is written whole
     "results_table.py": {"analysis", "config", "runs"},  # the flags of a script that trains nothing, and its files
     "rtrl.py": {"analysis", "config", "data", "runs", "training"},  # it makes no run, and updates within a sequence

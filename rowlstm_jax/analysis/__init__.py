@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rowlstm_jax.analysis.listing import Found, list_runs, show_runs
     from rowlstm_jax.analysis.online import EVALUATIONS, learn_and_evaluate, planned_megabytes, rows_and_classes
     from rowlstm_jax.analysis.page import report_page
+    from rowlstm_jax.analysis.published import hardware, published_table, stored_summaries, training_minutes
     from rowlstm_jax.analysis.report import finish
     from rowlstm_jax.analysis.results import Result, open_run
     from rowlstm_jax.analysis.trained import TrainedModel
@@ -27,6 +28,7 @@ _FILES = {
     "listing": ("Found", "list_runs", "show_runs"),
     "online": ("EVALUATIONS", "learn_and_evaluate", "planned_megabytes", "rows_and_classes"),
     "page": ("report_page",),
+    "published": ("hardware", "published_table", "stored_summaries", "training_minutes"),
     "report": ("finish",),
     "figures": ("percent_over_seeds", "values_over_seeds"),
     "results": ("Result", "open_run"),
@@ -42,17 +44,21 @@ __all__ = [
     "TrainedModel",
     "compare",
     "finish",
+    "hardware",
     "learn_and_evaluate",
     "list_runs",
     "open_run",
     "percent_over_seeds",
     "planned_megabytes",
     "plots",
+    "published_table",
     "report_page",
     "rows_and_classes",
     "show_grid",
     "show_runs",
+    "stored_summaries",
     "train_grid",
+    "training_minutes",
     "values_over_seeds",
     "verify",
 ]

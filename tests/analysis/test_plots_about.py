@@ -50,6 +50,7 @@ DRAWINGS = {
             for name in ("chunker and automatiser", "conventional network")
         }
     },
+    "accuracy_over_minutes": {"runs": {"S5": ([1.0, 2.0], [[0.98, 0.99], [0.99, 1.0]]), "LSTM": ([20.0], [[0.897]])}},
     "comparison": COMPARED,
     "completions": {
         "blocks": {

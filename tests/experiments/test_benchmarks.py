@@ -21,6 +21,7 @@ from experiments.benchmarks import (
     devices,
     integrity,
     kill_resume,
+    linear_scan,
     peers,
     processes,
     scaling,
@@ -39,6 +40,9 @@ ROOT = Path(__file__).parents[2]
 SIZES = {"batch_size": 4, "time_steps": 3, "features": 5, "hidden": 6}
 
 LIBRARY = {"torch": "torch", "torch-compile": "torch", "haiku": "haiku", "equinox": "equinox", "keras": "keras"}
+
+
+SHAPES = [(3,), (2, 4, 3), (2, 4, 3), (2, 4, 3)]  # a [N], b, dh, and a direction
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +178,18 @@ def test_a_bad_value_is_refused_in_a_sentence(config, fields, sentence):
 
 WHOLE_NUMBERS = [
     (script.Config, field.name)
-    for script in (train_step, scaling, startup, seeds, kill_resume, integrity, devices, whole_run, accelerator)
+    for script in (
+        train_step,
+        scaling,
+        startup,
+        seeds,
+        kill_resume,
+        integrity,
+        devices,
+        whole_run,
+        accelerator,
+        linear_scan,
+    )
     for field in dataclasses.fields(script.Config)
     if field.type in (int, int | None)
 ]
@@ -243,6 +258,52 @@ def test_scaling_grows_one_size_at_a_time_and_spares_slow_systems(tmp_path, monk
         assert min(image.size) > 300
     assert f"Picture: {tmp_path}/runs/scaling/scaling.png\n" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"rows.json", "runs"}
+
+
+@pytest.mark.slow
+def test_the_linear_scan_is_held_against_scans_and_a_step_that_compute_the_same(tmp_path, capsys):
+    flags = {"batch_size": 4, "time_steps": 5, "hidden": 3, "features": 2, "devices": 2}
+    linear_scan.main(linear_scan.Config(**flags, rounds=1, json=tmp_path / "rows.json"))
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    ways = ["linear_scan"]
+    ways += [name for way in ("lax.scan", "associative_scan") for name in (way, f"{way}, time first")]
+    steps = ["step of a run", "step, written plainly"]
+    assert [(row["name"], row["devices"]) for row in rows] == [(n, d) for d in (1, 2) for n in ways] + [
+        (name, 2) for name in steps
+    ]
+    for group in (rows[:5], rows[5:10], rows[10:]):  # ours is the first of each
+        for row in group:
+            assert row["ratio_to_ours"] == pytest.approx(row["median_ms"] / group[0]["median_ms"])
+    assert "associative_scan" in capsys.readouterr().out
+
+
+def test_the_loop_that_scans_are_held_against_has_the_derivatives_by_real_and_imaginary_parts():
+    rng = np.random.default_rng(0)
+    a, b, dh, by = (rng.normal(size=shape) + 1j * rng.normal(size=shape) for shape in SHAPES)
+    h, da, db = linear_scan.loop(a, b, dh)
+    np.testing.assert_allclose(h[:, 2], a * (a * b[:, 0] + b[:, 1]) + b[:, 2])
+
+    def loss(a, b):
+        return (linear_scan.loop(a, b, dh)[0] * dh.conj()).real.sum()
+
+    small = 1e-6
+    for unit in (1, 1j):
+        found = (loss(a + small * unit * by[0, 0], b) - loss(a - small * unit * by[0, 0], b)) / (2 * small)
+        assert found == pytest.approx((da.conj() * unit * by[0, 0]).real.sum(), rel=1e-6)
+        found = (loss(a, b + small * unit * by) - loss(a, b - small * unit * by)) / (2 * small)
+        assert found == pytest.approx((db.conj() * unit * by).real.sum(), rel=1e-6)
+
+
+def test_a_scan_or_a_step_that_computes_otherwise_is_not_timed(monkeypatch):
+    mesh = linear_scan.make_mesh(4, 1)
+    monkeypatch.setattr(linear_scan, "scan_by_lax", lambda a, b: a[None, None] * b)
+    with pytest.raises(UserError, match=r"lax\.scan does not agree with a loop; nothing was timed\."):
+        linear_scan.scans(4, 5, 3, mesh)
+    monkeypatch.setattr(
+        linear_scan, "plain_logits", lambda params, inputs: inputs[:, 0, :1] * params["readout"]["bias"]
+    )
+    with pytest.raises(UserError, match=r"step of a run: not timed: its loss is 2\.\d+, not 2\.\d+\."):
+        linear_scan.steps(make_problem(4, 5, 2, 3), 1)
 
 
 @pytest.mark.slow

@@ -57,6 +57,20 @@ def test_the_table_of_training_steps():
     assert re.findall(r"^\| .*`([\w-]+)`\**(?= \| [\d.]+ \()", TEXT, re.M) == in_table
 
 
+def test_the_table_of_linear_scans():
+    measured = stored("linear_scan/t784")
+    settings, machine = measured["settings"], measured["machine"]
+    assert [settings[name] for name in ("batch_size", "time_steps", "features", "hidden")] == [50, 784, 1, 64]
+    assert (machine["processor"], machine["backend"], machine["cores"]) == ("AMD EPYC", "cpu", 2)
+    lines, rows = [], {(row["name"], row["devices"]): row for row in measured["rows"]}
+    for name in dict.fromkeys(name for name, _ in rows):
+        found = [rows.get((name, devices)) for devices in (1, 2)]
+        cells = [f"{row['median_ms']:.1f} ({row['ratio_to_ours']:.2f})" if row else "-" for row in found]
+        lines.append(f"| {name} | {' | '.join(cells)} |\n")
+    header = "| what | one device | two devices |\n| --- | --- | --- |\n"
+    assert f"{header}{''.join(lines)}\nArrays have the batch first" in TEXT
+
+
 def test_bfloat16():
     times = {row["name"]: row["median_ms"] for row in stored("train_step/bfloat16")["rows"]}
     both = f"takes {times['rowlstm_jax']:.2f} ms and torch's {times['torch']:.2f} ms"
@@ -160,7 +174,7 @@ def test_each_command_parses(name, flags):
 def test_each_command_of_the_folder_is_in_the_readme():
     scripts = {path.stem for path in (FOLDER / "benchmarks").glob("*.py") if "cli.run(main" in path.read_text()}
     assert {name for name, _ in COMMANDS} == scripts
-    assert len(scripts) == 11
+    assert len(scripts) == 12
 
 
 def test_every_link_leads_somewhere():

@@ -37,6 +37,7 @@ from experiments import (
     own_data,
     plot,
     predict,
+    published,
     recursive,
     report,
     results_table,
@@ -72,6 +73,7 @@ SCRIPTS += [
     results_table,
     history_compressor,
     compressed_pixels,
+    published,
     integrity,
     kill_resume,
     scaling,
@@ -149,7 +151,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
                 monkeypatch.setattr(script, name, started)
     for script in SCRIPTS[-6:]:
         monkeypatch.setattr(script, "main", started)
-    monkeypatch.setattr(results_table, "write_text", started)
+    for script in (results_table, published):
+        monkeypatch.setattr(script, "write_text", started)
     monkeypatch.setattr("jax.distributed.initialize", started)
     monkeypatch.setattr("rowlstm_jax.parallel.processes._say_on_abort", lambda _: None)
     # It would leave the process.

@@ -1,6 +1,6 @@
 """This repository's classifier in the compiled steps of its runs, and the matrix products of a step alone."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -35,14 +35,19 @@ def classifier(problem: Problem, recurrence: Literal["fused", "scan"], devices: 
         recurrence=recurrence,
         dtype=None if problem.dtype == "float32" else jnp.dtype(problem.dtype),
     )
-    examples = Examples(problem.images, problem.labels.astype(np.uint8))
-    layout = Seeds(1, make_mesh(len(examples), devices))
-    programs = compile_steps(model, examples, len(examples), layout, STEPS_PER_DISPATCH)
-    progress = programs.begin(np.zeros(1, np.uint32))
     weights = {
         "layer_0_forward": {"kernel": problem.kernel, "bias": problem.bias},
         "readout": {"kernel": problem.readout_kernel, "bias": problem.readout_bias},
     }
+    return training(model, problem, weights, devices)
+
+
+def training(model: SequenceClassifier, problem: Problem, weights: Any, devices: int | None) -> System:
+    """A model that starts with some weights and is trained on the batch of a problem."""
+    examples = Examples(problem.images, problem.labels.astype(np.uint8))
+    layout = Seeds(1, make_mesh(len(examples), devices))
+    programs = compile_steps(model, examples, len(examples), layout, STEPS_PER_DISPATCH)
+    progress = programs.begin(np.zeros(1, np.uint32))
     params = jax.tree.map(
         lambda old, new: jax.device_put(jnp.array(new)[None], old.sharding), progress.state.params, weights
     )

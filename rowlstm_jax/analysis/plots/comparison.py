@@ -160,6 +160,30 @@ def grid(rows: Sequence[Mapping[str, Any]], caption: str, about: str = "") -> Fi
 
 
 @picture
+def accuracy_over_minutes(
+    runs: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]], about: str = ""
+) -> Figure:
+    """Draw how validation accuracy grows with the minutes of training: the mean over seeds, and from least to most.
+
+    Args:
+      runs: by name the minutes [K] and the accuracies from 0 to 1 [K, S]; a run of one point is a dot.
+      about: where the minutes were measured, written below.
+    """
+    figure = Figure(figsize=(7.6, 3.5))
+    axes = add_axes(figure, 0.75, 0.15, 6.6, 2.8)
+    for (name, (minutes, accuracies)), colour, marker in zip(runs.items(), PALETTE, MARKERS, strict=False):
+        percent = 100 * np.asarray(accuracies)
+        axes.plot(minutes, percent.mean(axis=1), color=colour, marker=marker, markersize=4, label=name)
+        axes.fill_between(minutes, percent.min(axis=1), percent.max(axis=1), color=colour, alpha=0.2, linewidth=0)
+    axes.set(xlabel="minutes of training", ylabel="validation accuracy, %", xlim=(0, None))
+    axes.set_ylim(top=min(100, axes.get_ylim()[1]))
+    axes.yaxis.set_major_formatter("{x:.4g}")
+    axes.grid(True)
+    axes.legend(loc="lower right")
+    return add_about(figure, about)
+
+
+@picture
 def scaling(rows: Sequence[Mapping[str, Any]], about: str = "") -> Figure:
     """Draw how the time of a training step grows with each size, one panel for each size, both axes logarithmic.
 
