@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.mnist_pixels_record import Config as PixelsConfig
-from experiments.mnist_pixels_record import train
+from experiments.mnist_pixels_record import train_blocks
 from rowlstm_jax import Affine, Protocol, cli
 
 MAPS = Affine(shift=1, rotation=0.05, scale=0.1, shear=0.05, flip=True)
@@ -29,7 +29,7 @@ class Config(PixelsConfig):
 
 
 def main(config: Config) -> Path:
-    return train("fashion_pixels", config, PROTOCOL, "")
+    return train_blocks("fashion_pixels", config, PROTOCOL, "")
 
 
 if __name__ == "__main__":

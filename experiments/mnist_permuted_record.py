@@ -12,7 +12,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from experiments.mnist_pixels_record import MAPS, train
+from experiments.mnist_pixels_record import MAPS, train_blocks
 from experiments.mnist_pixels_record import Config as PixelsConfig
 from rowlstm_jax import Protocol, cli
 
@@ -29,7 +29,7 @@ class Config(PixelsConfig):
 
 
 def main(config: Config) -> Path:
-    return train("mnist_permuted_record", config, PROTOCOL, "98.67 % of S5, arXiv:2208.04933")
+    return train_blocks("mnist_permuted_record", config, PROTOCOL, "98.67 % of S5, arXiv:2208.04933")
 
 
 if __name__ == "__main__":

@@ -56,10 +56,10 @@ class Config(RunConfig):
 
 
 def main(config: Config) -> Path:
-    return train("mnist_pixels_record", config, PROTOCOL, "99.65 % of S5, arXiv:2208.04933")
+    return train_blocks("mnist_pixels_record", config, PROTOCOL, "99.65 % of S5, arXiv:2208.04933")
 
 
-def train(experiment: str, config: Config, protocol: Protocol, reference: str) -> Path:
+def train_blocks(experiment: str, config: Config, protocol: Protocol, reference: str) -> Path:
     """Train two blocks on a protocol, and test them."""
     with naming_flags(config):
         block = layers.make(config.cell, config.hidden, config.recurrence)
