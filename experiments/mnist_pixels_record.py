@@ -2,9 +2,9 @@
 
     python -m experiments.mnist_pixels_record
 
-Two blocks of S5 with 64 features and 64 complex states, the mean over time, small affine maps of the training images,
-AdamW under a warm-up and a cosine, a quarter of its step size for eigenvalues and time scales, averaged weights. Every
-choice was made on the first 5,000 training images, which validate; the test set is opened once.
+The network is two blocks of S5 with 64 features and 64 complex states; the mean over time is classified. Training maps
+the images a little, with AdamW under a warm-up and a cosine. Eigenvalues and time scales take a quarter of the step
+size. Every choice was made on the first 5,000 training images, which validate; the test set is opened once.
 
 Expected: 99.57 +- 0.01 % on the 10,000 test images over seeds 0-2, in 48 s for all three on one NVIDIA H200.
 """

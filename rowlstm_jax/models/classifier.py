@@ -12,7 +12,7 @@ from flax.typing import Dtype, Initializer
 
 from rowlstm_jax.models.cells import BasicLSTMCell
 from rowlstm_jax.models.layers import Layer
-from rowlstm_jax.models.lengths import at_end, before_end, require_lengths
+from rowlstm_jax.models.lengths import at_end, before_end, require_lengths, without_padding
 from rowlstm_jax.models.over_time import lstm_over_time, scan_over_time
 
 # Attributes that change how a model computes, but not what: a run may be resumed with other values.
@@ -135,9 +135,8 @@ class SequenceClassifier(nn.Module):
             cell = _copied(self.cell, dtypes).clone(name=f"layer_{layer}_{direction}", parent=self)
             reverse = direction == "backward"
             if isinstance(cell, Layer):
-                outputs.append(
-                    _without_padding(cell(_without_padding(inputs, lengths), lengths, reverse, train), lengths)
-                )
+                read = cell(without_padding(inputs, lengths), lengths, reverse, train)
+                outputs.append(without_padding(read, lengths))
             elif self.is_fused:
                 outputs.append(lstm_over_time(cell, inputs, reverse, self.segment, lengths))
             else:
@@ -183,13 +182,6 @@ def _copied(module: Any, dtypes: dict[str, Any]) -> Any:
     values = {field.name: getattr(module, field.name) for field in dataclasses.fields(module) if field.name != "parent"}
     within = {name: _copied(value, dtypes) for name, value in values.items() if isinstance(value, nn.Module)}
     return module.clone(parent=None, name=None, **within, **dtypes)
-
-
-def _without_padding(values: jax.Array, lengths: jax.Array | None) -> jax.Array:
-    """Values [B, T, ...] with zeros in the padding."""
-    if lengths is None:
-        return values
-    return jnp.where(before_end(lengths, values.shape[1])[..., None], values, jnp.zeros((), values.dtype))
 
 
 def _running_mean(outputs: jax.Array) -> jax.Array:

@@ -42,6 +42,14 @@ def before_end(lengths: jax.Array, steps: int) -> jax.Array:
     return jnp.arange(steps)[None] < lengths[:, None]
 
 
+def without_padding(values: jax.Array, lengths: jax.Array | None) -> jax.Array:
+    """Values [B, T, ...] with zeros in the padding; without lengths there is none."""
+    if lengths is None:
+        return values
+    inside = jnp.expand_dims(before_end(lengths, values.shape[1]), tuple(range(2, values.ndim)))
+    return jnp.where(inside, values, jnp.zeros((), values.dtype))
+
+
 def at_end(values: jax.Array, lengths: jax.Array) -> jax.Array:
     """The values [B, ...] at the last step of each sequence, of [B, T, ...]."""
     return jax.vmap(lambda of_one, length: of_one[length - 1])(values, lengths)

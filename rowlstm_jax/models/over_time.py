@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rowlstm_jax.models.lengths import before_end, require_lengths
+from rowlstm_jax.models.lengths import before_end, require_lengths, without_padding
 from rowlstm_jax.models.lstm_scan import lstm_scan
 
 ZEROS = nn.initializers.zeros_init()
@@ -60,7 +60,7 @@ def scan_over_time(
     if lengths is not None:
         require_lengths(lengths, *inputs.shape[:2])
         keep = before_end(lengths, inputs.shape[1])
-        inputs = jnp.where(keep[..., None], inputs, jnp.zeros((), inputs.dtype))
+        inputs = without_padding(inputs, lengths)
     carry = _initial_carry(cell, inputs)
     if lengths is not None:
         _require_batch(cell, carry, len(inputs))

@@ -7,6 +7,7 @@ from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
 
 from rowlstm_jax.models.layers.base import Layer
+from rowlstm_jax.models.linear_scan import complex_product
 
 
 class StateSpace(Layer):
@@ -16,8 +17,8 @@ class StateSpace(Layer):
         h_t &= \lambda h_{t-1} + s (B x_t) \\
         y_t &= \mathrm{Re}(C h_t) + D x_t
 
-    Products with :math:`\lambda` and s are by elements. A subclass defines `discrete`, which returns both, and sets
-    `self.read` and `self.write` with its initial values, as `LRU` does.
+    Products with :math:`\lambda` and s are by elements. A subclass defines `discrete`, which returns both, and
+    calls `make_parts` with the initial values of B and C in its `setup`, as `LRU` does.
 
     Parameters: `read` with `kernel` [F, 2 N] is B, `write` with `kernel` [2 N, H] is [Re C; -Im C], real parts before
     imaginary ones; `skip` is D: `scale` [H] if F = H, else `kernel` [F, H].
@@ -56,10 +57,8 @@ class StateSpace(Layer):
     def step(self, carry: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Read one step, see `Layer`; the carry is h."""
         eigenvalues, scales = self.discrete()
-        (real, imaginary), b = eigenvalues[:, None], self.read(inputs, scales)
-        before = carry[..., 0, :], carry[..., 1, :]
-        h = real * before[0] - imaginary * before[1], real * before[1] + imaginary * before[0]
-        h = jnp.stack(h, axis=-2) + b
+        b = self.read(inputs, scales)
+        h = complex_product(eigenvalues[None], carry) + b
         return h, self.write(h.reshape(len(h), -1).astype(b.dtype)) + self.skip(inputs)
 
     @nn.nowrap
@@ -80,9 +79,8 @@ class ScaledInput(nn.Module):
     def __call__(self, inputs: jax.Array, scales: jax.Array) -> jax.Array:
         """Of inputs [..., F] and scales [2, N]."""
         kernel = self.param("kernel", self.kernel_init, (inputs.shape[-1], 2 * self.width), self.param_dtype)
-        (real, imaginary), (a, b) = jnp.split(kernel, 2, axis=-1), scales[:, None]
-        parts = real * a - imaginary * b, real * b + imaginary * a
-        inputs, kernel = promote_dtype(inputs, jnp.concatenate(parts, axis=-1), dtype=self.dtype)
+        scaled = complex_product(scales[None], kernel.reshape(-1, 2, self.width)).reshape(kernel.shape)
+        inputs, kernel = promote_dtype(inputs, scaled, dtype=self.dtype)
         return (inputs @ kernel).reshape(*inputs.shape[:-1], 2, self.width)
 
 
