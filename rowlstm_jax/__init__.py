@@ -1,7 +1,7 @@
 """Recurrent networks on images in JAX and Flax: exact, resumable, comparable.
 
 These are the names that a script imports. Each is loaded when it is first used, so `import rowlstm_jax` is fast and
-does not import JAX.
+does not import JAX. `experiments/tour.ipynb` explains recurrent networks with them, from the beginning.
 
     Run             what is trained, on what, and how: a value
     RunConfig       the flags of an experiment; yours inherits from it

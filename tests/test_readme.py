@@ -9,12 +9,14 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 import pytest
 import tyro
 
 from experiments import results_table
 from rowlstm_jax import PROTOCOLS
+from rowlstm_jax.analysis.statistics import compare_seeds, student_interval
 from rowlstm_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -150,6 +152,24 @@ def test_the_other_figures_of_the_readmes_are_those_of_the_stored_measurements()
     seeds = json.loads((ROOT / "experiments/results/seeds/mnist_rows.json").read_text())["rows"][0]
     page = (ROOT / "rowlstm_jax/parallel/README.md").read_text()
     assert f"8 seeds in one program take {seeds['run_ratio']:.2f} of the time of 8 runs" in page
+
+
+def test_the_study_says_what_its_stored_summaries_say():
+    page = (ROOT / "experiments/README.md").read_text()
+    table = page.partition("<!-- study -->")[2].partition("<!-- end of study -->")[0]
+    found = {}
+    for name, rate in (("LSTM", "0.01"), ("LRU", "0.001")):
+        stored = json.loads((ROOT / f"experiments/results/study/{name.lower()}.json").read_text())
+        assert len(stored["test_openings"]) == 1
+        assert stored["protocol"]["sha256"].startswith(re.search(r"SHA-256: (\w+)", page)[1])
+        found[name] = [100 * value for value in stored["test_accuracy"]["values"]]
+        interval = student_interval(found[name])
+        accuracy = f"{np.mean(found[name]):.2f} ± {np.std(found[name], ddof=1):.2f} %"
+        row = f"| {stored['num_params']:,} | {rate} | 10-14 | {accuracy} | {interval[0]:.2f} to {interval[1]:.2f} % |"
+        assert row in table
+        assert accuracy in page.partition("> Both networks")[2]
+    difference, (low, high), p, *_ = compare_seeds(found["LSTM"], found["LRU"])
+    assert f"| {difference:.2f} points | {low:+.2f} to {high:+.2f} points (Welch, p = {p:.2f}) |" in table
 
 
 def test_no_stored_run_opened_the_test_set_twice():

@@ -78,8 +78,12 @@ def test_it_runs_from_start_to_end(tmp_path):
     assert done.returncode == 0, done.stderr
     again = json.loads((tmp_path / "again.ipynb").read_text())["cells"]
     assert [len(cell.get("outputs", [])) for cell in again] == [len(cell.get("outputs", [])) for cell in CELLS]
-    written = "\n".join("".join(o["data"]["text/markdown"]) for c in again for o in c.get("outputs", [])
-                        if "text/markdown" in o.get("data", {}))
+    written = "\n".join(
+        "".join(o["data"]["text/markdown"])
+        for c in again
+        for o in c.get("outputs", [])
+        if "text/markdown" in o.get("data", {})
+    )
     correct = re.search(r"All test pictures: ([\d,]+) of 10,000", written)
     assert correct and int(correct[1].replace(",", "")) > 9_500
     assert "It has 81,674 weights" in written
