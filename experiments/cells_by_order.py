@@ -40,6 +40,8 @@ class Config(RunConfig):
         for name, values in (("cells", self.cells), ("tasks", self.tasks), ("step-sizes", self.step_sizes)):
             if not values or len(set(values)) < len(values):
                 raise UserError(f"--{name} must name one or more, each once.")
+        if unknown := [name for name in self.cells if name not in layers.names()]:
+            raise UserError(f"--cells names {unknown[0]!r}; choose from {', '.join(layers.names())}.")
         with naming_flags(self):
             held_out = [find_task(name).validation_examples for name in self.tasks]
             for name in self.cells:
