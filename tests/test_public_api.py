@@ -18,7 +18,7 @@ EXPERIMENTS = sorted(path for path in (ROOT / "experiments").glob("*.py") if pat
 
 # What an experiment imports besides the public names, and why.
 ALSO = {
-    "cells_by_order.py": {"analysis", "tasks"},  # a grid of runs, which no other script needs
+    "cells_by_order.py": {"analysis"},  # a grid of runs, which no other script needs
     "compare.py": {"config"},  # the flags of a script that trains nothing
     "compressed_pixels.py": {"config", "data", "models", "runs", "training"},  # data made by a network, without a run
     "history_compressor.py": {"config", "runs", "tasks", "training"},  # online learning, without a run

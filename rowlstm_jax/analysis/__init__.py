@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rowlstm_jax.analysis import plots, verify
     from rowlstm_jax.analysis.comparison import Comparison, compare
     from rowlstm_jax.analysis.figures import percent_over_seeds, values_over_seeds
-    from rowlstm_jax.analysis.grid import show_grid, train_grid
+    from rowlstm_jax.analysis.grid import find_task, show_grid, train_grid
     from rowlstm_jax.analysis.listing import Found, list_runs, show_runs
     from rowlstm_jax.analysis.online import EVALUATIONS, learn_and_evaluate, planned_megabytes, rows_and_classes
     from rowlstm_jax.analysis.page import report_page
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _FILES = {
     "comparison": ("Comparison", "compare"),
-    "grid": ("show_grid", "train_grid"),
+    "grid": ("find_task", "show_grid", "train_grid"),
     "listing": ("Found", "list_runs", "show_runs"),
     "online": ("EVALUATIONS", "learn_and_evaluate", "planned_megabytes", "rows_and_classes"),
     "page": ("report_page",),
@@ -43,6 +43,7 @@ __all__ = [
     "Result",
     "TrainedModel",
     "compare",
+    "find_task",
     "finish",
     "hardware",
     "learn_and_evaluate",

@@ -193,14 +193,3 @@ def test_every_picture_says_that_its_first_argument_is_the_path_and_its_last_the
 def test_a_single_sample_is_drawn(tmp_path):
     plots.samples(tmp_path / "one.png", np.zeros((1, 28, 28), np.uint8), np.array([4]), [0], DIGITS)
     assert pixels(tmp_path / "one.png").shape == (480, 960, 3)
-
-
-def test_a_grid_whose_first_cell_did_not_stay_finite_names_its_orders(tmp_path):
-    def draw(**accuracies):
-        rows = [{"cell": cell, "order": "rows", "accuracies": values} for cell, values in accuracies.items()]
-        plots.grid(tmp_path / "grid.png", rows, "all")
-        return pixels(tmp_path / "grid.png")
-
-    legend = [draw(lem=lem, gru=[0.9, 0.8])[:, 760:] for lem in ([], [0.85, 0.85])]
-    np.testing.assert_array_equal(*legend)
-    assert has_colour(legend[0], style.VERMILION)

@@ -69,7 +69,11 @@ DRAWINGS = {
     "curves": {"records": RECORDS},
     "gates_over_time": {"image": IMAGES[0], "gates": {name: RNG.uniform(size=(6, 9)) for name in "ijfoch"}},
     "grid": {
-        "rows": [{"cell": "layer_norm_lstm", "order": order, "accuracies": [0.999, 1.0]} for order in "abcdefgh"],
+        "rows": [
+            {"cell": cell, "task": task, "accuracies": [0.999, 1.0], "step_size": 1e-3, "layer": cell == "lru"}
+            for cell in ("lru", "layer_norm_lstm")
+            for task in ("rows", "mnist_permuted_bit_reversal")
+        ],
         "caption": "1,000 steps",
     },
     "memory": {"records": RECORDS},
@@ -174,9 +178,18 @@ def test_a_long_line_is_broken_between_its_parts(tmp_path, drawn):
 
 def test_no_accuracy_axis_leaves_0_to_100(tmp_path, drawn):
     plots.comparison(tmp_path / "p.png", **COMPARED)
-    plots.grid(tmp_path / "p.png", **DRAWINGS["grid"])
     assert drawn[0].axes[0].get_ylim() == (0, 100)
-    assert drawn[1].axes[0].get_xlim()[1] == 100
+
+
+def test_a_grid_has_cells_above_layers_and_a_number_and_a_step_size_in_each_field(tmp_path, drawn):
+    old = [{"cell": "lem", "order": "rows", "accuracies": []}]
+    plots.grid(tmp_path / "p.png", **DRAWINGS["grid"])
+    plots.grid(tmp_path / "p.png", old, "old rows")
+    new, old = ([text.get_text() for text in figure.axes[0].texts] for figure in drawn)
+    assert [label.get_text() for label in drawn[0].axes[0].get_yticklabels()] == ["layer_norm_lstm", "lru"]
+    assert [line.get_ydata()[0] for line in drawn[0].axes[0].lines] == [0.5]
+    assert new == 4 * ["99.95 ± 0.07", "0.001"]
+    assert old == ["not finite"]
 
 
 def test_scaling_has_a_panel_for_each_size_that_grows_and_a_line_for_each_system_that_was_timed(tmp_path, drawn, words):

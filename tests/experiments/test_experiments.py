@@ -303,16 +303,26 @@ def test_insight_draws_what_a_run_has_learnt(several):
 
 
 @pytest.mark.slow
-def test_a_grid_of_cells_and_orders_makes_a_table_and_a_picture_and_goes_on_where_it_stopped(tmp_path):
-    grid = ["--steps", 3, "--num-seeds", 2, "--hidden", 4, "--run-dir", tmp_path / "grid", "--cells", "elman", "gru"]
-    status, out, err = run(*grid, "--orders", "patches", experiment="cells_by_order")
+def test_a_grid_of_networks_and_tasks_makes_a_table_and_a_picture_and_goes_on_where_it_stopped(tmp_path):
+    grid = ["--steps", 3, "--num-seeds", 2, "--hidden", 4, "--run-dir", tmp_path / "grid", "--cells", "elman"]
+    grid += ["--tasks", "patches", "--step-sizes", 1e-3, 1e-2]
+    status, out, err = run(*grid, experiment="cells_by_order")
     assert (status, err) == (0, "")
-    status, out, err = run(*grid, "jordan", "--orders", "patches", "--resume", experiment="cells_by_order")
+    status, out, err = run(*grid[:-5], "lru", *grid[-5:], "--resume", experiment="cells_by_order")
     assert (status, err) == (0, "")
-    assert out.count("step 3/3") == 1, "two were finished"
+    assert out.count("step 3/3") == 2, "two were finished"
     rows = json.loads((tmp_path / "grid" / "table.json").read_text())["rows"]
-    assert [(row["cell"], len(row["accuracies"])) for row in rows] == [("elman", 2), ("gru", 2), ("jordan", 2)]
+    assert [(row["cell"], row["layer"], len(row["accuracies"])) for row in rows] == [
+        ("elman", False, 2),
+        ("lru", True, 2),
+    ]
     assert all(row["flops"] > 2 * 49 * 16 * 4 for row in rows)
+    for row in rows:
+        means, best = row["validation"], row["step_size"]
+        assert means[str(best)] == max(means.values())
+        for size in means:
+            opened = (tmp_path / "grid" / f"{row['cell']}-patches-{size}" / "test_openings.jsonl").exists()
+            assert opened == (size == str(best)), "only the chosen run is tested"
     assert (tmp_path / "grid" / "grid.png").exists()
 
 

@@ -11,7 +11,8 @@ _backend = os.environ.pop("MPLBACKEND", None)
 
 from rowlstm_jax.analysis.plots.about import about_run, name_seeds
 from rowlstm_jax.analysis.plots.associative import capacity, completions, recalled
-from rowlstm_jax.analysis.plots.comparison import GROWING, accuracy_over_minutes, comparison, grid, scaling
+from rowlstm_jax.analysis.plots.comparison import GROWING, accuracy_over_minutes, comparison, scaling
+from rowlstm_jax.analysis.plots.grid import grid
 from rowlstm_jax.analysis.plots.history import chunking, passed_on
 from rowlstm_jax.analysis.plots.insight import gates_over_time, probabilities_over_rows, rows_needed
 from rowlstm_jax.analysis.plots.online import online

@@ -1,4 +1,4 @@
-"""Pictures that compare: two runs, a grid of runs, systems of a benchmark."""
+"""Pictures that compare: two runs, several runs over time, systems of a benchmark."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -124,39 +124,6 @@ def _draw_discordant(axes: Axes, discordant: np.ndarray, pairs: Sequence[str]) -
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
-
-
-@picture
-def grid(rows: Sequence[Mapping[str, Any]], caption: str, about: str = "") -> Figure:
-    """Draw the test accuracies of a grid of runs, one line for each cell, one colour for each order: seeds and means.
-
-    Args:
-      rows: each has "cell", "order" and "accuracies" [S], from 0 to 1, or none.
-      caption: what the runs have in common.
-      about: run, seeds and model, written below.
-    """
-    cells, orders = (list(dict.fromkeys(row[key] for row in rows)) for key in ("cell", "order"))
-    height, means = max(1.1 + 0.5 * len(cells), 0.9 + 0.21 * len(orders)), {}  # inches: for the cells, for the key
-    figure = Figure(figsize=(7.6, height))
-    axes = add_axes(figure, 0.17 * 7.6, 0.4, 0.63 * 7.6, height - 1.0)
-    for row in rows:
-        if not row["accuracies"]:
-            continue
-        rank, accuracies = orders.index(row["order"]), 100 * np.asarray(row["accuracies"])
-        colour, marker = PALETTE[rank % len(PALETTE)], MARKERS[rank // len(PALETTE) % len(MARKERS)]
-        line = cells.index(row["cell"]) + 0.6 * (rank + 0.5) / len(orders) - 0.3  # the orders of a cell lie close
-        lines = np.full(len(accuracies), line)
-        axes.plot(accuracies, lines, marker, color=colour, markersize=3, alpha=0.5, clip_on=False)
-        mean = axes.plot([accuracies.mean()], [line], "|", color=colour, markersize=11, markeredgewidth=2.2)
-        means.setdefault(row["order"], mean[0])
-    axes.set_yticks(range(len(cells)), cells)
-    low, high = axes.get_xlim()
-    axes.set(xlim=(max(0, low), min(100, high)), ylim=(len(cells) - 0.5, -0.5), title=caption)
-    axes.set_xlabel("test accuracy (%): a dot for each seed, a bar for their mean")
-    axes.tick_params(axis="y", length=0)
-    axes.grid(True, axis="x")
-    axes.legend(means.values(), means.keys(), title="order", loc="upper left", bbox_to_anchor=(1.01, 1))
-    return add_about(figure, about)
 
 
 @picture
