@@ -66,7 +66,6 @@ def test_its_headings_are_those_of_its_contents_and_its_links_lead_somewhere():
 @pytest.mark.usefixtures("mnist")
 def test_it_runs_from_start_to_end(tmp_path):
     """As its page says, in another folder, so that it has to find the project."""
-    pytest.importorskip("nbclient")
     folder = tmp_path / "project" / "experiments"
     folder.mkdir(parents=True)
     for name in ("rowlstm_jax", "constraints.txt"):
