@@ -32,7 +32,7 @@ def test_it_is_executed_in_order_without_errors_and_is_small():
 
 
 def test_its_prose_holds_no_results():
-    """A result is a number with a decimal point or a percent sign; levels (95 %, 99 %, 0.05) and the step size are chosen."""
+    """A result has a decimal point or a percent sign; levels (95 %, 99 %, 0.05) and the step size are chosen."""
     for text in text_of("markdown"):
         plain = re.sub(r"\$.*?\$|`.*?`|\]\(.*?\)", "", text, flags=re.S)
         assert set(re.findall(r"\d+\.\d+|\d+ ?%", plain)) <= {"95 %", "99 %", "0.001", "0.05"}, plain
