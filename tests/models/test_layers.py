@@ -205,6 +205,18 @@ def test_s5_is_scipys_zero_order_hold_of_the_whole_real_system(features):
     )
 
 
+def test_the_scales_of_s5_keep_their_digits_at_short_steps():
+    layer = S5(H, state=20, step_min=1e-5, step_max=1e-3)
+    p = jax.tree.map(np.asarray, jax.jit(layer.init)(jax.random.key(0), jnp.zeros((1, 1, H)))["params"])
+    _, scales = layer.apply({"params": p}, method="discrete")
+    system = -np.exp(np.float64(p["decay_log"])) + 1j * np.float64(p["frequency"])
+    # (exp(x) - 1) / x by its series, whose terms do not cancel; |x| is at most 0.8.
+    x = system * np.exp(np.float64(p["step_log"]))
+    series = sum(x**n / math.factorial(n + 1) for n in range(20))
+    found = np.float64(scales[0]) + 1j * np.float64(scales[1])
+    np.testing.assert_allclose(found, series * np.exp(np.float64(p["step_log"])), rtol=2e-6)
+
+
 def hippo_n(states: int) -> np.ndarray:
     """HiPPO-LegS and the rank 1 that makes it normal, as S4D and S5 write them."""
     a, p = np.zeros((states, states)), np.sqrt(np.arange(states) + 0.5)
