@@ -366,11 +366,11 @@ def test_a_layer_in_bfloat16_is_close_to_one_in_float32(name):
     assert 1e-6 < np.abs(np.float32(logits) - np.float32(exact[:, -1, :3])).max() < 0.1
 
 
-@pytest.mark.parametrize(("layer", "bias"), [(MinGRU(1, dtype=jnp.bfloat16), [-7.5, 1]), (MinLSTM(1, dtype=jnp.bfloat16), [0, -8, 1])])
-def test_a_factor_close_to_one_is_not_one_in_bfloat16(layer, bias):
+@pytest.mark.parametrize(("kind", "bias"), [(MinGRU, [-7.5, 1]), (MinLSTM, [0, -8, 1])])
+def test_a_factor_close_to_one_is_not_one_in_bfloat16(kind, bias):
     """With a candidate of 1, h is 1 - a^T. If a were 1, it would be T (1 - a), above 1."""
     params = {"kernel": jnp.zeros((F, len(bias))), "bias": jnp.asarray(bias, jnp.float32)}
-    h = layer.apply({"params": {"input": params}}, jnp.zeros((1, 2_000, F), jnp.bfloat16))
+    h = kind(1, dtype=jnp.bfloat16).apply({"params": {"input": params}}, jnp.zeros((1, 2_000, F), jnp.bfloat16))
     assert h.dtype == jnp.bfloat16
     keep = sigmoid(7.5) if len(bias) == 2 else 0.5 / (0.5 + sigmoid(-8.0))
     np.testing.assert_allclose(np.float32(h[0, -1, 0]), 1 - keep**2_000, rtol=0.01)
