@@ -180,8 +180,8 @@ def _sequential_backward(a: jax.Array, h: jax.Array, dh: jax.Array, reverse: boo
 def _turned(x: jax.Array, pairs: bool) -> list[jax.Array]:
     """x, and of pairs also x with its parts exchanged.
 
-    Times another pair, they have the four products of conj(x) y. XLA adds these up over time by vector instructions;
-    with conj(x) y itself, the backward loop takes 1.7 times as long.
+    Times y, they hold the four products of the parts of conj(x) y. XLA adds these up by vector instructions. With
+    conj(x) y itself, a backward loop over 25 or 50 sequences takes nearly twice as long.
     """
     return [x, jnp.flip(x, -2)] if pairs else [x]
 
