@@ -25,7 +25,7 @@ ALSO = {
     "list.py": {"analysis", "config"},  # the flags of a script that trains nothing, and the list of runs
     "export.py": {"analysis", "config", "interop", "runs"},  # the same flags, files for others
     "hopfield.py": {"config", "data", "models", "runs"},  # memories, which are no runs, and digits for them
-    "insight.py": {"config", "data", "runs", "tasks"},  # it looks into data and weights without a run
+    "insight.py": {"analysis", "config", "data", "runs"},  # it looks into data and weights without a run
     "orders.py": {"config", "data", "tasks"},  # the flags and the data of a script that trains nothing
     "plot.py": {"config", "runs"},  # the flags of a script that trains nothing
     "predict.py": {"config", "data", "interop", "runs"},  # the same flags, and pictures

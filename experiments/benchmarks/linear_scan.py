@@ -119,7 +119,13 @@ def scans(batch: int, time_steps: int, states: int, mesh: Mesh) -> dict[str, Ste
         for found, of in zip(map(way.take, programs[name]()), expected, strict=True):
             if not abs(found - of).max() <= TOLERANCE * abs(of).max():  # true for NaN
                 raise UserError(f"{name} does not agree with a loop; nothing was timed.")
-    return {name: lambda count, run=run: [run() for _ in range(count)] for name, run in programs.items()}
+    return {name: functools.partial(_repeat, run) for name, run in programs.items()}
+
+
+def _repeat(run: Callable[[], object], count: int) -> None:
+    """Run so many times, and drop each result: the next one gets its memory, as in training."""
+    for _ in range(count):
+        run()
 
 
 def loop(a: np.ndarray, b: np.ndarray, dh: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rowlstm_jax.analysis.comparison import Comparison, compare
     from rowlstm_jax.analysis.figures import percent_over_seeds, values_over_seeds
     from rowlstm_jax.analysis.grid import find_task, show_grid, train_grid
+    from rowlstm_jax.analysis.insight import draw_insight, eigenvalues_in_training
     from rowlstm_jax.analysis.listing import Found, list_runs, show_runs
     from rowlstm_jax.analysis.online import EVALUATIONS, learn_and_evaluate, planned_megabytes, rows_and_classes
     from rowlstm_jax.analysis.page import report_page
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _FILES = {
     "comparison": ("Comparison", "compare"),
     "grid": ("find_task", "show_grid", "train_grid"),
+    "insight": ("draw_insight", "eigenvalues_in_training"),
     "listing": ("Found", "list_runs", "show_runs"),
     "online": ("EVALUATIONS", "learn_and_evaluate", "planned_megabytes", "rows_and_classes"),
     "page": ("report_page",),
@@ -43,6 +45,8 @@ __all__ = [
     "Result",
     "TrainedModel",
     "compare",
+    "draw_insight",
+    "eigenvalues_in_training",
     "find_task",
     "finish",
     "hardware",

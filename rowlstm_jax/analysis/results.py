@@ -108,7 +108,7 @@ class Result:
         Raises:
           UserError: it can't be rebuilt.
         """
-        return module_of(self.directory, self._inputs(), classes, trust_code=trust_code)
+        return module_of(self.directory, self.example_inputs(), classes, trust_code=trust_code)
 
     def params(self, module: nn.Module | TrainedModel | None = None) -> dict[str, Any]:
         """The selected weights of a module, by default of `module()`; every array is [S, ...].
@@ -123,7 +123,7 @@ class Result:
         if isinstance(module, TrainedModel):
             module = module.module
         arrays = None if self.state == "finished" else selected_weights(self.directory)[1]
-        return weights_of(self.directory, module, self._inputs(), len(self.seeds), arrays)
+        return weights_of(self.directory, module, self.example_inputs(), len(self.seeds), arrays)
 
     def model(
         self, module: nn.Module | None = None, *, classes: Iterable[type] = (), trust_code: bool = False
@@ -141,7 +141,7 @@ class Result:
         module = self.module(classes, trust_code=trust_code) if module is None else module
         return trained(self.directory, self.protocol, self.reading, module, self.params(module), self.seeds)
 
-    def _inputs(self) -> jax.Array:
+    def example_inputs(self) -> jax.Array:
         """Sequences [1, T, F] as the run reads them, zeros."""
         if self.sequence_shape:
             return jnp.zeros((1, *self.sequence_shape))

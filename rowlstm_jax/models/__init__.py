@@ -19,7 +19,7 @@ from rowlstm_jax.models.flops import forward_flops
 from rowlstm_jax.models.layers import Layer
 from rowlstm_jax.models.linear_scan import linear_scan
 from rowlstm_jax.models.lstm_scan import lstm_scan
-from rowlstm_jax.models.spectrum import half_lives, transitions
+from rowlstm_jax.models.spectrum import eigenvalues, half_lives, transitions
 from rowlstm_jax.models.trees import Tree, TreeClassifier, binary_tree, quad_tree
 from rowlstm_jax.models.weights import lasting, variables, weights
 
@@ -31,6 +31,7 @@ __all__ = [
     "TreeClassifier",
     "binary_tree",
     "cells",
+    "eigenvalues",
     "forward_flops",
     "gates_over_time",
     "gradient_diagnostics",

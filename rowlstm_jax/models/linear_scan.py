@@ -155,19 +155,35 @@ def _sequential_backward(a: jax.Array, h: jax.Array, dh: jax.Array, reverse: boo
     """da and db, where db_t is the total derivative by h_t: db_t = dh_t + conj(a_{t+1}) db_{t+1}."""
     steps, pairs, constant = h.shape[1], h.ndim == 4, a.ndim < 3
 
-    def step(n: jax.Array, state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def step(n: jax.Array, state: tuple[jax.Array, jax.Array, Any]) -> tuple[jax.Array, jax.Array, Any]:
         later, rows, da = state  # later is db of the step that was read after t
         t = n if reverse else steps - 1 - n
         # The first time there is no later step; `later` is zero then, and the index does not matter.
         after = jnp.maximum(t - 1, 0) if reverse else jnp.minimum(t + 1, steps - 1)
-        by_a = _product(_conjugate(_at(h, t), pairs), later, pairs)
-        da = da + by_a if constant else _put(da, by_a, after)
+        at_t = _at(h, t)
+        if constant:
+            da = [total + part * later for total, part in zip(da, _turned(at_t, pairs), strict=True)]
+        else:
+            da = _put(da, _product(_conjugate(at_t, pairs), later, pairs), after)
         later = _product(_conjugate(_at(a, after), pairs), later, pairs) + _at(rows, t)
         return later, _put(rows, later, t), da
 
     zeros = jnp.zeros_like(_wide(dh[:, 0]))
-    _, db, da = jax.lax.fori_loop(0, steps, step, (zeros, dh, zeros if constant else jnp.zeros_like(a)))
-    return da.sum(axis=0) if constant else da, db
+    totals = _turned(zeros, pairs) if constant else jnp.zeros_like(a)
+    _, db, da = jax.lax.fori_loop(0, steps, step, (zeros, dh, totals))
+    if not constant:
+        return da, db
+    straight, *crossed = (total.sum(axis=0) for total in da)
+    return jnp.stack([straight.sum(axis=0), crossed[0][1] - crossed[0][0]]) if pairs else straight, db
+
+
+def _turned(x: jax.Array, pairs: bool) -> list[jax.Array]:
+    """x, and of pairs also x with its parts exchanged.
+
+    Times y, they hold the four products of the parts of conj(x) y. XLA adds these up by vector instructions. With
+    conj(x) y itself, a backward loop over 25 or 50 sequences takes nearly twice as long.
+    """
+    return [x, jnp.flip(x, -2)] if pairs else [x]
 
 
 def _at(x: jax.Array, t: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict
 
 from rowlstm_jax.models.lengths import before_end, if_any
@@ -30,6 +31,15 @@ def transitions(
     _, seen = model.apply(variables(params), inputs, mutable="diagnostics", **if_any(lengths))  # pyright: ignore
     sown: Any = flatten_dict(seen.get("diagnostics", {}))
     return {names[0]: values[0] for names, values in sown.items() if names[-1] == "a"}
+
+
+def eigenvalues(model: nn.Module, params: Mapping[str, Any], inputs: jax.Array) -> dict[str, np.ndarray]:
+    """The complex factors of the layers that have the same ones at all steps, such as LRU and S5: complex64 [N].
+
+    The arguments are those of `transitions`, and so are the names.
+    """
+    found = transitions(model, params, inputs)
+    return {name: np.asarray(a[0] + 1j * a[1]) for name, a in found.items() if a.ndim == 2}
 
 
 def half_lives(a: jax.Array, where: jax.Array | None = None) -> jax.Array:

@@ -29,6 +29,7 @@ from rowlstm_jax.training.state import (
     TrainState,
     init_state,
     initial_state,
+    initial_weights,
     keep_better,
 )
 from rowlstm_jax.training.step import eval_step, train_step, train_steps
@@ -56,6 +57,7 @@ __all__ = [
     "init_chunking",
     "init_state",
     "initial_state",
+    "initial_weights",
     "keep_better",
     "learn_stream",
     "learn_to_predict",

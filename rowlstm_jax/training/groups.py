@@ -48,7 +48,8 @@ def scale_rates(rates: Mapping[str, float]) -> optax.GradientTransformation:
       {'kernel': Array([-1.], dtype=float32), 'nu_log': Array([-0.25], dtype=float32)}
 
     Args:
-      rates: a factor for each name, which is the last part of a parameter's path; 0 keeps a parameter as it is.
+      rates: a factor for each name, which is the last part of a parameter's path; 0 keeps a parameter as it is. A name
+        that no parameter has is passed over, so that the same rates serve several layers.
 
     Raises:
       ValueError: a factor is negative or not finite.

@@ -5,6 +5,7 @@ from typing import Any
 
 import chex
 import flax.core
+import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -46,8 +47,8 @@ def init_state(
       seed: 0 or more.
       start: weights to begin with instead of the model's initial ones, see `variables`.
     """
-    params_key, steps_key = jax.random.split(jax.random.key(seed))
-    given = recipe.model.init(params_key, inputs) if start is None else variables(start)
+    given = variables(initial_weights(recipe.model, inputs, seed) if start is None else start)
+    _, steps_key = jax.random.split(jax.random.key(seed))
     state = TrainState.create(
         apply_fn=recipe.model.apply,
         params=given["params"],
@@ -59,6 +60,13 @@ def init_state(
         metrics=flax.core.FrozenDict(recipe.metrics or {}),  # which can be hashed, as JAX needs
     )
     return state.replace(step=jnp.zeros((), jnp.int32))
+
+
+def initial_weights(model: nn.Module, inputs: jax.Array, seed: jax.Array | int) -> Any:
+    """The weights that a seed gives a model, see `variables`; of the inputs [1, T, F], only shape and dtype matter."""
+    params_key, _ = jax.random.split(jax.random.key(seed))
+    given = model.init(params_key, inputs)
+    return weights(given["params"], lasting(given))
 
 
 def step_keys(state: TrainState) -> tuple[jax.Array, jax.Array]:

@@ -67,6 +67,10 @@ DRAWINGS = {
     },
     "confusion_matrix": {"labels": LABELS, "predictions": LABELS, "class_names": NAMES},
     "curves": {"records": RECORDS},
+    "eigenvalues": {
+        part: {f"layer_{n}_forward": np.exp(1j * RNG.uniform(0, 6, 5)) * RNG.uniform(size=5) for n in range(2)}
+        for part in ("before", "after")
+    },
     "gates_over_time": {"image": IMAGES[0], "gates": {name: RNG.uniform(size=(6, 9)) for name in "ijfoch"}},
     "grid": {
         "rows": [

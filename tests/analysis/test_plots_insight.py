@@ -103,6 +103,23 @@ def test_gates_are_sorted_by_how_long_they_remember(tmp_path):
     assert row[-1, 1] > 220
 
 
+def test_eigenvalues_keep_their_angles_and_lie_between_the_circles_of_their_half_lives(tmp_path, drawn):
+    before, after = {"layer_0_forward": np.array([0.875])}, {"layer_0_forward": np.array([0.875j, 0.5**0.1 + 0j, 1.0])}
+    plots.eigenvalues(tmp_path / "e.png", before, after)
+    plots.eigenvalues(tmp_path / "e.png", {}, after)
+    both, alone = (figure.axes[0] for figure in drawn)
+    (first, last), (only,) = both.lines, alone.lines
+    np.testing.assert_allclose(first.get_xydata(), [[0.5, 0]], atol=1e-7)
+    np.testing.assert_allclose(last.get_xydata(), only.get_xydata())
+    points = np.asarray(last.get_xydata())
+    np.testing.assert_allclose(points[[0, 2]], [[0, 0.5], [1, 0]], atol=1e-7)
+    circles = dict(zip([text.get_text() for text in both.texts], both.patches, strict=True))
+    assert circles["10"].radius == pytest.approx(points[1, 0])
+    assert circles[""].radius == 1
+    assert "Circles: before training." in drawn[0].texts[0].get_text()
+    assert "before" not in drawn[1].texts[0].get_text()
+
+
 def record(step: int, layers=("layer_0_forward",), seeds: int | None = None) -> dict:
     values = {"gradient_norm_h": [0.1, 0.2, 0.4], "gradient_norm_c": [0.1, 0.2, 0.3], "time_constants": [1.0, 2.0, 3.0]}
     values |= {f"saturated_{gate}": 0.1 * step for gate in "ijfo"}

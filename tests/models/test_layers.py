@@ -205,6 +205,18 @@ def test_s5_is_scipys_zero_order_hold_of_the_whole_real_system(features):
     )
 
 
+def test_the_scales_of_s5_keep_their_digits_at_short_steps():
+    layer = S5(H, state=20, step_min=1e-5, step_max=1e-3)
+    p = jax.tree.map(np.asarray, jax.jit(layer.init)(jax.random.key(0), jnp.zeros((1, 1, H)))["params"])
+    _, scales = layer.apply({"params": p}, method="discrete")
+    system = -np.exp(np.float64(p["decay_log"])) + 1j * np.float64(p["frequency"])
+    # (exp(x) - 1) / x by its series, whose terms do not cancel; |x| is at most 0.8.
+    x = system * np.exp(np.float64(p["step_log"]))
+    series = sum(x**n / math.factorial(n + 1) for n in range(20))
+    found = np.float64(scales[0]) + 1j * np.float64(scales[1])
+    np.testing.assert_allclose(found, series * np.exp(np.float64(p["step_log"])), rtol=2e-6)
+
+
 def hippo_n(states: int) -> np.ndarray:
     """HiPPO-LegS and the rank 1 that makes it normal, as S4D and S5 write them."""
     a, p = np.zeros((states, states)), np.sqrt(np.arange(states) + 0.5)
@@ -352,6 +364,16 @@ def test_a_layer_in_bfloat16_is_close_to_one_in_float32(name):
     logits = jax.jit(rough.apply)(both, inputs)
     assert logits.dtype == jnp.bfloat16
     assert 1e-6 < np.abs(np.float32(logits) - np.float32(exact[:, -1, :3])).max() < 0.1
+
+
+@pytest.mark.parametrize(("kind", "bias"), [(MinGRU, [-7.5, 1]), (MinLSTM, [0, -8, 1])])
+def test_a_factor_close_to_one_is_not_one_in_bfloat16(kind, bias):
+    """With a candidate of 1, h is 1 - a^T. If a were 1, it would be T (1 - a), above 1."""
+    params = {"kernel": jnp.zeros((F, len(bias))), "bias": jnp.asarray(bias, jnp.float32)}
+    h = kind(1, dtype=jnp.bfloat16).apply({"params": {"input": params}}, jnp.zeros((1, 2_000, F), jnp.bfloat16))
+    assert h.dtype == jnp.bfloat16
+    keep = sigmoid(7.5) if len(bias) == 2 else 0.5 / (0.5 + sigmoid(-8.0))
+    np.testing.assert_allclose(np.float32(h[0, -1, 0]), 1 - keep**2_000, rtol=0.01)
 
 
 @pytest.mark.parametrize(("readout", "layers"), [("mean", 1), SLOW("mean", 2), SLOW("last", 2)])

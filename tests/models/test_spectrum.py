@@ -4,7 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rowlstm_jax.models import SequenceClassifier, cells, gradient_diagnostics, half_lives, layers, transitions
+from rowlstm_jax.models import (
+    SequenceClassifier,
+    cells,
+    eigenvalues,
+    gradient_diagnostics,
+    half_lives,
+    layers,
+    transitions,
+)
 
 B, T, F, H = 4, 9, 3, 5
 
@@ -23,6 +31,7 @@ def test_the_factors_of_an_lru_are_its_eigenvalues():
         own = jax.tree.map(np.asarray, params[name]["layer"])
         expected = np.exp(-np.exp(own["nu_log"]) + 1j * np.exp(own["theta_log"]))
         np.testing.assert_allclose(np.asarray(a[0]) + 1j * np.asarray(a[1]), expected, rtol=1e-5)
+        np.testing.assert_allclose(eigenvalues(model, params, inputs)[name], expected, rtol=1e-5)
         np.testing.assert_allclose(half_lives(a), np.log(0.5) / np.log(np.abs(expected)), rtol=1e-3)
 
 
@@ -37,6 +46,7 @@ def test_the_factors_of_a_gated_layer_follow_the_inputs_and_padding_does_not_cou
     inside = np.arange(T)[None] < lengths[:, None]
     expected = np.log(0.5) / np.log((1 - z)[inside].mean(axis=0))
     np.testing.assert_allclose(half_lives(a, jnp.asarray(inside)), expected, rtol=1e-4)
+    assert eigenvalues(model, params, inputs) == {}
 
 
 def test_a_cell_has_none_and_a_factor_of_one_is_finite():

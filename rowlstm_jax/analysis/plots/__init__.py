@@ -14,7 +14,7 @@ from rowlstm_jax.analysis.plots.associative import capacity, completions, recall
 from rowlstm_jax.analysis.plots.comparison import GROWING, accuracy_over_minutes, comparison, scaling
 from rowlstm_jax.analysis.plots.grid import grid
 from rowlstm_jax.analysis.plots.history import chunking, passed_on
-from rowlstm_jax.analysis.plots.insight import gates_over_time, probabilities_over_rows, rows_needed
+from rowlstm_jax.analysis.plots.insight import eigenvalues, gates_over_time, probabilities_over_rows, rows_needed
 from rowlstm_jax.analysis.plots.online import online
 from rowlstm_jax.analysis.plots.orders import orders
 from rowlstm_jax.analysis.plots.prediction import prediction
@@ -37,6 +37,7 @@ __all__ = [
     "confident_errors",
     "confusion_matrix",
     "curves",
+    "eigenvalues",
     "gates_over_time",
     "grid",
     "load",

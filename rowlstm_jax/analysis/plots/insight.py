@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 
-from rowlstm_jax.analysis.plots.style import LIGHT_BLUE, VERMILION, add_about, add_axes, picture
+from rowlstm_jax.analysis.plots.style import BLUE, GREY, LIGHT_BLUE, VERMILION, add_about, add_axes, picture
 
 LEFT, ACROSS, SIDE = 0.55, 2.6, 1.2  # inches: room for the row axis, from image to image, an image
 
@@ -173,3 +174,45 @@ def gates_over_time(image: np.ndarray, gates: Mapping[str, Any], layer: str = ""
     text += "Units on the right have\nthe largest mean f:\nthey remember longest."
     words.text(0.0, 0.95, text, transform=words.transAxes, va="top", fontsize=8)
     return add_about(figure, about)
+
+
+HALF_LIVES = (1, 3, 10, 30, 100, 1000)  # steps
+
+
+@picture
+def eigenvalues(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray], about: str = "") -> Figure:
+    """Draw the eigenvalues of layers in the unit disc, before and after training; circles are half-lives.
+
+    Trained eigenvalues lie close to the unit circle, so the disc is stretched there; angles are as they are.
+
+    Args:
+      before: complex [N] by the name of a layer; empty if they are not known.
+      after: the same after training.
+      about: run, seeds and model, written below.
+    """
+    side, gap, top = 3.2, 0.15, 0.85  # inches
+    width, height = gap + (side + gap) * max(len(after), 1), top + side + 0.1
+    figure = Figure(figsize=(width, height))
+    for index, (name, values) in enumerate(after.items()):
+        axes = add_axes(figure, gap + (side + gap) * index, top, side, side)
+        axes.set(xlim=(-1.03, 1.03), ylim=(-1.03, 1.03))
+        axes.set_axis_off()
+        axes.set_title(name.replace("_", " ").capitalize())
+        for steps in (*HALF_LIVES, math.inf):
+            distance, edge = _stretched(0.5 ** (1 / steps)), "0.8" if steps < math.inf else "0.2"
+            axes.add_patch(Circle((0, 0), distance, facecolor="none", edgecolor=edge))
+            label = f"{steps:,}" if steps < math.inf else ""
+            axes.text(0, -distance, label, fontsize=7, color=GREY, ha="center", va="center")
+        for points, style in ((before.get(name), {"mfc": "none", "mec": BLUE}), (values, {"color": VERMILION})):
+            if points is not None:
+                placed = _stretched(abs(points)) * np.exp(1j * np.angle(points))
+                axes.plot(placed.real, placed.imag, "o", ms=3.5, mew=0.8, **style)
+    text = ("Circles: before training. " if before else "") + "Dots: after training.\n"
+    text += "Grey: half-lives in steps; black: |λ| = 1.\nFrom the centre: 1 - (1 - |λ|)^(1/3)."
+    figure.text(gap / width, 1 - 0.08 / height, text, fontsize=8, va="top")
+    return add_about(figure, about)
+
+
+def _stretched(size: Any) -> Any:
+    """Distances from the centre for |λ| from 0 to 1, with room for those close to 1."""
+    return 1 - np.cbrt(1 - np.minimum(size, 1))

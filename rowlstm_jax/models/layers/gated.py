@@ -12,6 +12,8 @@ from rowlstm_jax.models.layers.base import Layer
 class GatedLayer(Layer):
     """A real diagonal recurrence h_t = a_t h_{t-1} + b_t whose a and b depend on x_t; a subclass defines `gates`.
 
+    Gates and a are float32 in any dtype: in bfloat16 an a above 0.998 would be 1, and nothing would be forgotten.
+
     Attributes:
       features: H.
     """
@@ -60,8 +62,8 @@ class MinGRU(GatedLayer):
     def gates(self, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
         """1 - z and z (W_h x + b_h)."""
         z, candidate = jnp.split(self.input(inputs), 2, axis=-1)
-        z = nn.sigmoid(z)
-        return 1 - z, z * candidate
+        z = nn.sigmoid(z.astype(jnp.float32))
+        return 1 - z, (z * candidate).astype(candidate.dtype)
 
 
 class MinLSTM(GatedLayer):
@@ -84,8 +86,8 @@ class MinLSTM(GatedLayer):
         """f / (f + i) and i / (f + i) times the candidate."""
         f, i, candidate = jnp.split(self.input(inputs), 3, axis=-1)
         # f / (f + i) = sigmoid(log f - log i), which cannot divide 0 by 0.
-        keep = nn.sigmoid(nn.log_sigmoid(f) - nn.log_sigmoid(i))
-        return keep, (1 - keep) * candidate
+        keep = nn.sigmoid(nn.log_sigmoid(f.astype(jnp.float32)) - nn.log_sigmoid(i.astype(jnp.float32)))
+        return keep, ((1 - keep) * candidate).astype(candidate.dtype)
 
 
 class RGLRU(GatedLayer):

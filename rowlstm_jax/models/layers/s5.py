@@ -63,9 +63,10 @@ class S5(StateSpace):
         decay, step = -jnp.exp(decay_log), jnp.exp(step_log)
         radius, phase = jnp.exp(decay * step), frequency * step
         real, imaginary = radius * jnp.cos(phase), radius * jnp.sin(phase)
-        # (real + i imaginary - 1) / (decay + i frequency)
+        # s = (change + i imaginary) / (decay + i frequency); real - 1 would lose the digits of a short step.
+        change = jnp.expm1(decay * step) * jnp.cos(phase) - 2 * jnp.sin(phase / 2) ** 2
         size = decay**2 + frequency**2
-        scales = (real - 1) * decay + imaginary * frequency, imaginary * decay - (real - 1) * frequency
+        scales = change * decay + imaginary * frequency, imaginary * decay - change * frequency
         return jnp.stack([real, imaginary]), jnp.stack(scales) / size[None]
 
     def _steps(self, key: jax.Array, shape: Any, dtype: Any) -> jax.Array:
