@@ -48,6 +48,18 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
         yield folder
 
 
+@pytest.fixture(scope="module")
+def quick_compiler() -> Iterator[None]:
+    """For files that compare values within tolerances: LLVM's optimisations take half of their time.
+
+    No program that was compiled without them is left to a test of bits.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
+
+
 @pytest.fixture
 def compilations() -> Iterator[list[object]]:
     """The names of the functions that JAX compiles during the test."""

@@ -6,6 +6,8 @@ import pytest
 
 from rowlstm_jax.models import SequenceClassifier, cells, gradient_diagnostics, half_lives, layers, transitions
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 B, T, F, H = 4, 9, 3, 5
 
 
