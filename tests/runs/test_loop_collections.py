@@ -21,6 +21,8 @@ from rowlstm_jax.training.recipe import Recipe
 from tests.runs.test_loop import weights
 from tests.trials import journal, train
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 BEST = Protocol("tiny", "mnist", 13, "rows", selection="best_validation", select_by="min loss")
 
 
