@@ -14,8 +14,6 @@ from rowlstm_jax.models.cells import CELLS, FullyRecurrentCell, mask_as_text
 from rowlstm_jax.models.classifier import SequenceClassifier
 from rowlstm_jax.training import losses, rtrl
 
-pytestmark = pytest.mark.usefixtures("quick_compiler")
-
 B, T, F, H, C = 4, 5, 3, 5, 3
 RNG = np.random.default_rng(0)
 INPUTS = jnp.asarray(RNG.normal(size=(B, T, F)), jnp.float32)
