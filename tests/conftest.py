@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+from rowlstm_jax.analysis import report
 from rowlstm_jax.config import RunConfig
 from rowlstm_jax.data import Dataset, Examples, Sealed, Splits, load
 from rowlstm_jax.models.cells import BasicLSTMCell
@@ -46,6 +47,18 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
         patch.setattr("jax._src.lru_cache.LRUCache._evict_if_needed", lambda *_, **__: None)
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(own / "compilation_of_scripts"))
         yield folder
+
+
+@pytest.fixture(scope="module")
+def quick_compiler() -> Iterator[None]:
+    """For files that compare values within tolerances: LLVM's optimisations take half of their time.
+
+    No program that was compiled without them is left to a test of bits.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
 
 
 @pytest.fixture
@@ -85,20 +98,34 @@ def tiny_data() -> Splits:
     return Splits("tiny", "1.0.0", ("a", "b", "c"), "0" * 64, examples(41), examples(13), Sealed(examples(27)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_model() -> SequenceClassifier:
     return SequenceClassifier(BasicLSTMCell(8), num_classes=3, num_layers=2, dropout=0.3)
 
 
-@pytest.fixture
-def make_run(tmp_path: Path, tiny_model: SequenceClassifier) -> Callable[..., Run]:
-    """A run of the tiny model with Adam; other keywords are fields of its config."""
+@pytest.fixture(scope="session")
+def make_run_in(tiny_model: SequenceClassifier) -> Callable[..., Run]:
+    """A run of the tiny model with Adam in a folder; other keywords are fields of its config."""
 
-    def make(folder: str = "run", protocol: Protocol = PROTOCOL, recipe: Recipe | None = None, **fields) -> Run:
+    def make(run_dir: Path, protocol: Protocol = PROTOCOL, recipe: Recipe | None = None, **fields) -> Run:
         config = RunConfig(
-            steps=12, batch_size=4, log_every=3, eval_every=5, devices=2, run_dir=tmp_path / folder, strict_compile=True
+            steps=12, batch_size=4, log_every=3, eval_every=5, devices=2, run_dir=run_dir, strict_compile=True
         )
         config = dataclasses.replace(config, **fields)
         return Run("tiny", config, protocol, recipe or Recipe(tiny_model, optax.adam(1e-2)))
 
     return make
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, make_run_in: Callable[..., Run]) -> Callable[..., Run]:
+    """`make_run_in` for a folder of the test."""
+    return lambda folder="run", **fields: make_run_in(tmp_path / folder, **fields)
+
+
+@pytest.fixture(scope="module")
+def no_pictures() -> Iterator[None]:
+    """For files that look at no picture of a run: four of them take longer than its training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "draw_all", lambda *_: None)
+        yield

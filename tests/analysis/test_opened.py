@@ -22,6 +22,8 @@ from rowlstm_jax.runs.loop import fit
 from rowlstm_jax.training.recipe import Recipe
 from tests.trials import train
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -12,13 +12,15 @@ from rowlstm_jax.errors import UserError
 from rowlstm_jax.runs import RunFolder, fit, following
 from tests.trials import train
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
-@pytest.fixture
-def again(make_run, tiny_data):
-    """Trains in a folder of this name, finishes, and reads what is recorded there."""
 
-    def run(name: str, stop: int | None = None, **fields) -> verify.Recorded:
-        of = make_run(name, num_seeds=2, steps=9, no_test=True, **fields)
+@pytest.fixture(scope="module")
+def again(make_run_in, tiny_data, tmp_path_factory):
+    """Trains, finishes, and reads what is recorded then."""
+
+    def run(stop: int | None = None, **fields) -> verify.Recorded:
+        of = make_run_in(tmp_path_factory.mktemp("runs") / "run", num_seeds=2, steps=9, no_test=True, **fields)
         with following(*([verify.StopAfter(stop)] if stop else [])), RunFolder(of) as folder:
             finish(of, fit(of, tiny_data, folder), tiny_data, folder)
         return verify.read_recorded(folder.path)
@@ -26,8 +28,20 @@ def again(make_run, tiny_data):
     return run
 
 
-def test_a_repeated_run_is_equal_in_every_bit(again):
-    then, now = again("then"), again("now")
+@pytest.fixture(scope="module")
+def twice(again) -> tuple[verify.Recorded, verify.Recorded]:
+    return again(), again()
+
+
+@pytest.fixture
+def then_and_now(twice, tmp_path) -> tuple[verify.Recorded, verify.Recorded]:
+    """Two equal runs; the folder of the first is a copy."""
+    then, now = twice
+    return verify.read_recorded(shutil.copytree(then.where, tmp_path / "then")), now
+
+
+def test_a_repeated_run_is_equal_in_every_bit(then_and_now):
+    then, now = then_and_now
     found = verify.compare_recorded(then, now)
     assert found == (True, ["Equal in every bit up to step 9: the records up to step 9 and all weights."])
     assert then.num_devices == 2
@@ -39,13 +53,13 @@ def test_a_repeated_run_is_equal_in_every_bit(again):
 
 
 def test_the_first_steps_are_compared_alone(again):
-    then = again("then", checkpoint_every=3)
-    found = verify.compare_recorded(then, again("now", stop=4))
+    then = again(checkpoint_every=3)
+    found = verify.compare_recorded(then, again(stop=4))
     assert found == (True, ["Equal in every bit up to step 6: the records up to step 6."])
 
 
-def test_the_first_step_and_value_that_differ_are_named(again):
-    then, now = again("then"), again("now")
+def test_the_first_step_and_value_that_differ_are_named(then_and_now):
+    then, now = then_and_now
     path = then.where / "metrics.jsonl"
     lines = path.read_text().splitlines()
     record = json.loads(lines[2])
@@ -65,9 +79,9 @@ def test_the_first_step_and_value_that_differ_are_named(again):
 @pytest.mark.parametrize(
     ("fields", "message"), [({"learning_rate": 0.02}, "^Equal"), ({"seed": 1}, "^Different: step 3, loss: ")]
 )
-def test_another_seed_differs_at_once(again, fields, message):
+def test_another_seed_differs_at_once(again, twice, fields, message):
     # The learning rate is that of the recipe here, so the flag alone changes nothing.
-    (line, *_) = verify.compare_recorded(again("then"), again("now", **fields)).lines
+    (line, *_) = verify.compare_recorded(twice[0], again(**fields)).lines
     assert re.search(message, line)
 
 
@@ -101,8 +115,8 @@ def test_a_run_that_was_resumed_with_other_flags_is_not_verified(make_run, tiny_
             verify.read_recorded(path)
 
 
-def test_changed_weights_and_other_data_are_named(again):
-    then, now = again("then"), again("now")
+def test_changed_weights_and_other_data_are_named(twice):
+    then, now = twice
     changed = {**then.weights, "readout/bias": "0"}
     replaced = dataclasses.replace(then, weights=changed)
     assert verify.compare_recorded(replaced, now).lines[0] == "Different: the selected weights readout/bias."
@@ -115,7 +129,7 @@ def test_changed_weights_and_other_data_are_named(again):
     ]
 
 
-def test_weights_of_a_checkpoint_are_compared_where_both_have_it(again, make_run, tiny_data):
+def test_weights_of_a_checkpoint_are_compared_where_both_have_it(make_run, tiny_data):
     unfinished, other = make_run("a", num_seeds=2, steps=6), make_run("b", num_seeds=2, steps=6, seed=1)
     train(unfinished, tiny_data)
     train(other, tiny_data)

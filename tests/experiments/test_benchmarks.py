@@ -56,7 +56,10 @@ def broadcasting():
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [(name, "float32") for name in peers.PEERS if name != "cudnn"]
-    + [(name, "bfloat16") for name in ("torch", "flax", "flax-optimized", "haiku", "equinox", "keras", "rowlstm_jax")],
+    + [
+        pytest.param(name, "bfloat16", marks=pytest.mark.slow)
+        for name in ("torch", "flax", "flax-optimized", "haiku", "equinox", "keras", "rowlstm_jax")
+    ],
 )
 def test_every_system_computes_and_learns_what_the_equations_say(name, dtype):
     # Not importorskip: Keras reads its backend when it is imported, and `keras_layer` sets it first.
@@ -294,6 +297,7 @@ def test_the_loop_that_scans_are_held_against_has_the_derivatives_by_real_and_im
         assert found == pytest.approx((db.conj() * unit * by).real.sum(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_scan_or_a_step_that_computes_otherwise_is_not_timed(monkeypatch):
     mesh = linear_scan.make_mesh(4, 1)
     monkeypatch.setattr(linear_scan, "scan_by_lax", lambda a, b: a[None, None] * b)
@@ -401,6 +405,7 @@ def test_an_accelerator_is_checked_and_timed_in_one_command(tmp_path, mnist):
     assert [row["note"] for row in rows if row["part"].startswith("step")] == 4 * ["left out: 1 s have passed"]
 
 
+@pytest.mark.slow
 def test_the_accelerators_steps_are_rows_also_where_a_system_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setattr(accelerator, "SYSTEMS", ("torch", "cudnn", "matrix-products"))

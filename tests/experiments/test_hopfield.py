@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 STORED = json.loads((ROOT / "experiments/results/hopfield/figures.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mnist")
 def test_it_draws_and_writes_what_each_network_recalls(tmp_path):
     words = ["--stored", "2", "30", "--units", "100", "--folder", "out", "--seed", "3"]

@@ -20,6 +20,7 @@ SMALL = ["recursive", "--hidden", "8", "--batch-size", "20", "--num-seeds", "2",
 SMALL += ["--checkpoint-every", "10"]
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_drawn_and_opened_again(tmp_path, mnist):
     shown = run([*SMALL, "--steps", "40", "--composition", "tree_lstm", "--tree", "binary", "--run-dir", "a"], tmp_path)
     assert re.search(r"compose/kernel +│ +\(16, 40\)", shown)

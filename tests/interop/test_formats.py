@@ -21,6 +21,8 @@ from rowlstm_jax.models import SequenceClassifier
 from rowlstm_jax.tasks import Standardization
 from tests.analysis.test_trained import PIXELS, make
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 ABOUT = {"experiment": "tiny", "seed": 4}
 MODELS = {
     "lstm": SequenceClassifier(cells.BasicLSTMCell(5), 3),

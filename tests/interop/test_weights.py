@@ -29,6 +29,8 @@ from tests.interop.networks import (
     torch_logits,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 each_kind = pytest.mark.parametrize("kind", CELLS)
 each_shape = pytest.mark.parametrize(("num_layers", "bidirectional", "readout"), SHAPES)
 TF1_NAMES = {  # in TensorFlow 1.15, of the layers of each model

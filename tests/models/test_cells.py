@@ -25,6 +25,8 @@ from rowlstm_jax.models.cells import (
 )
 from rowlstm_jax.models.classifier import SequenceClassifier
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 B, T, F, H, C, S = 5, 6, 4, 8, 3, 3
 
 each_cell = pytest.mark.parametrize("name", CELLS)

@@ -26,6 +26,8 @@ from rowlstm_jax.models.cells import (
 )
 from tests.reference import sigmoid
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 B, T, F, H = 5, 7, 3, 11
 Params = Any
 MASK = np.random.default_rng(3).integers(0, 2, (F + H, H))

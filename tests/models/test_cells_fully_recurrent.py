@@ -12,6 +12,8 @@ from rowlstm_jax.models.cells import ElmanCell, FullyRecurrentCell, JordanCell, 
 from rowlstm_jax.models.classifier import SequenceClassifier
 from tests.reference import sigmoid
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 B, T, F, H, V = 4, 6, 3, 5, 2
 RNG = np.random.default_rng(0)
 INPUTS = RNG.normal(size=(T, B, F)).astype(np.float32)

@@ -9,6 +9,8 @@ from rowlstm_jax.models.cells import BasicLSTMCell, Cell
 from rowlstm_jax.models.classifier import SequenceClassifier
 from tests.reference import cross_entropy, lstm
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 CELLS = [BasicLSTMCell, nn.OptimizedLSTMCell, nn.GRUCell, nn.SimpleCell]
 
 

@@ -23,6 +23,8 @@ from rowlstm_jax.models.diagnostics import (
 )
 from tests.reference import cross_entropy, lstm, sigmoid
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 B, T, F, H, C = 2, 3, 3, 5, 3
 
 

@@ -18,6 +18,8 @@ from rowlstm_jax.models.layers import LAYERS, LRU, RGLRU, RNN, S5, Block, Layer,
 from rowlstm_jax.models.layers.s5 import hippo_normal, s4d_lin
 from tests.reference import sigmoid
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 B, T, F, H = 3, 5, 3, 4
 LENGTHS = np.array([5, 1, 3], np.int32)
 CASES: dict[str, tuple[Layer, int]] = {  # with the features of its inputs

@@ -19,6 +19,8 @@ from rowlstm_jax.models.diagnostics import gates_over_time, gradient_diagnostics
 from rowlstm_jax.models.lengths import require_lengths
 from rowlstm_jax.models.over_time import scan_over_time
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 B, T, F, H = 3, 4, 2, 4
 SLOW = pytest.mark.slow
 settings = hypothesis.settings(derandomize=True, deadline=None, database=None, max_examples=10)

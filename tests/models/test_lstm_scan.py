@@ -89,9 +89,9 @@ def test_one_step_without_a_batch_of_more_than_one():
 
 def test_bfloat16_computes_in_bfloat16_and_carries_float32():
     given = arguments()
-    exact, exact_gradients = lstm_scan(**given), jax.grad(functools.partial(loss, lstm_scan))(given)
+    exact, exact_gradients = lstm_scan(**given), jax.jit(jax.grad(functools.partial(loss, lstm_scan)))(given)
     half = functools.partial(lstm_scan, dtype=jnp.bfloat16)
-    (c, h), outputs = half(**given)
+    (c, h), outputs = jax.jit(half)(**given)
     assert (c.dtype, h.dtype, outputs.dtype) == (jnp.float32, jnp.float32, jnp.bfloat16)
     np.testing.assert_allclose(outputs.astype(np.float32), exact[1], atol=0.05)
     assert np.abs(outputs.astype(np.float32) - exact[1]).max() > 1e-4, "the products were not in bfloat16"
@@ -104,13 +104,13 @@ def test_bfloat16_computes_in_bfloat16_and_carries_float32():
 def test_parameters_in_bfloat16_keep_their_dtype():
     given = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), arguments())
     chex.assert_trees_all_equal_dtypes(*jax.tree.leaves(lstm_scan(**given)), given["bias"])
-    gradients = jax.grad(lambda given: lstm_scan(**given)[1].astype(jnp.float32).sum())(given)
+    gradients = jax.jit(jax.grad(lambda given: lstm_scan(**given)[1].astype(jnp.float32).sum()))(given)
     chex.assert_trees_all_equal_shapes_and_dtypes(gradients, given)
 
 
 def test_vmap_over_seeds_agrees_with_a_loop():
     given = arguments(3)
-    gradient = jax.value_and_grad(functools.partial(loss, lstm_scan))
+    gradient = jax.jit(jax.value_and_grad(functools.partial(loss, lstm_scan)))
     looped = [gradient(jax.tree.map(lambda x, s=s: x[s], given)) for s in range(3)]
     looped = jax.tree.map(lambda *leaves: np.stack(leaves), *looped)
     assert_close_in_norm(jax.jit(jax.vmap(gradient))(given), looped, 1e-5)
@@ -134,7 +134,7 @@ def test_the_batch_may_be_split_over_devices(devices):
         parts = jax.grad(functools.partial(loss, lstm_scan))(given)
         return parts | {name: jax.lax.psum(parts[name], "batch") for name in ("kernel", "bias")}
 
-    expected = jax.grad(functools.partial(loss, lstm_scan))(given)
+    expected = jax.jit(jax.grad(functools.partial(loss, lstm_scan)))(given)
     assert_close_in_norm(jax.jit(gradients)(given), expected, 1e-5)
 
 

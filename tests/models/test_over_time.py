@@ -11,6 +11,8 @@ import pytest
 from rowlstm_jax.models import cells
 from rowlstm_jax.models.over_time import scan_over_time
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 B, T, F = 2, 5, 3
 
 

@@ -14,6 +14,8 @@ from rowlstm_jax.models import (
     transitions,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 B, T, F, H = 4, 9, 3, 5
 
 

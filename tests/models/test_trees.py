@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from rowlstm_jax.models.trees import COMPOSITIONS, Tree, TreeClassifier, binary_tree, quad_tree
 from tests.reference import sigmoid
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 B, F, H, C, S = 3, 4, 5, 3, 2
 
 each_composition = pytest.mark.parametrize("composition", COMPOSITIONS)

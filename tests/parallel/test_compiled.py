@@ -24,13 +24,25 @@ from rowlstm_jax.training.state import RunState
 B, STEPS = 4, 9
 SLOW = functools.partial(pytest.param, marks=pytest.mark.slow)
 PLAIN = SequenceClassifier(BasicLSTMCell(8), num_classes=3, num_layers=2)
+AS_IT_IS = Preprocessing(lambda images: images)
 SHIFTED = Preprocessing(lambda images: images, Affine(shift=2, rotation=0.2))
 
 
-def compiled(train, model=PLAIN, reading=SHIFTED, *, batch_size=B, devices=1, num_seeds=1, one_by_one=None, **options):
+def described(train, model=PLAIN, reading=SHIFTED, *, batch_size=B, devices=1, num_seeds=1, one_by_one=None, **options):
     optimizer = optax.chain(optax.adam(1e-2), params_ema(0.9))
     seeds = Seeds(num_seeds, make_mesh(batch_size, devices, num_seeds), one_by_one)
-    return CompiledSteps(Recipe(model, optimizer), reading, train, batch_size, STEPS, seeds, **options).compile()
+    return CompiledSteps(Recipe(model, optimizer), reading, train, batch_size, STEPS, seeds, **options)
+
+
+def compiled(*arguments, **options) -> CompiledSteps:
+    return described(*arguments, **options).compile()
+
+
+def steps_alone(*arguments, **options) -> CompiledSteps:
+    """Can train and nothing else, which takes less time to compile."""
+    programs = described(*arguments, **options)
+    programs._compile_steps(np.zeros((programs.seeds.number, STEPS, options.get("batch_size", B)), np.int32))
+    return programs
 
 
 def batches(train, seeds, batch_size=B, count=STEPS):
@@ -107,10 +119,11 @@ def test_seeds_in_one_program_are_those_of_runs_of_their_own(tiny_data, devices,
 @pytest.mark.parametrize(("devices", "num_seeds", "devices_to_a_batch"), [(1, 2, 1), SLOW(2, 4, 1), SLOW(2, 3, 2)])
 def test_seeds_one_by_one_have_the_bits_of_runs_of_their_own(tiny_data, devices, num_seeds, devices_to_a_batch):
     train, seeds = tiny_data.train, range(3, 3 + num_seeds)
-    together = trained(compiled(train, devices=devices, num_seeds=num_seeds, one_by_one=True), train, seeds)
+    together = trained(steps_alone(train, devices=devices, num_seeds=num_seeds, one_by_one=True), train, seeds)
+    alone = steps_alone(train, devices=devices_to_a_batch)
     for position, seed in enumerate(seeds):
-        alone = trained(compiled(train, devices=devices_to_a_batch), train, [seed])
-        for several, one in zip(*map(jax.tree.leaves, (together.state.params, alone.state.params)), strict=True):
+        params = together.state.params, trained(alone, train, [seed]).state.params
+        for several, one in zip(*map(jax.tree.leaves, params), strict=True):
             np.testing.assert_array_equal(several[position], one[0])
 
 
@@ -126,10 +139,11 @@ def test_after_100_steps_seeds_are_close_to_runs_whose_batches_are_split(tiny_da
             progress = programs.train(progress, indices)
         return jax.device_get(progress.state.params)
 
-    together = after_100_steps(compiled(train, devices=2, num_seeds=2, one_by_one=one_by_one), seeds)
+    together = after_100_steps(steps_alone(train, devices=2, num_seeds=2, one_by_one=one_by_one), seeds)
+    alone = steps_alone(train, devices=2)
     for position, seed in enumerate(seeds):
         of_seed = jax.tree.map(lambda x, at=position: x[at : at + 1], together)
-        chex.assert_trees_all_close(of_seed, after_100_steps(compiled(train, devices=2), [seed]), rtol=1e-3, atol=1e-4)
+        chex.assert_trees_all_close(of_seed, after_100_steps(alone, [seed]), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("cell", sorted(CELLS))
@@ -137,8 +151,10 @@ def test_after_100_steps_seeds_are_close_to_runs_whose_batches_are_split(tiny_da
 def test_every_cell_trains_the_same_under_vmap(tiny_data, cell):
     model = SequenceClassifier(CELLS[cell](6), num_classes=3)
     seeds = [1, 2]
-    together = trained(compiled(tiny_data.train, model, num_seeds=2, one_by_one=False), tiny_data.train, seeds)
-    one_by_one = trained(compiled(tiny_data.train, model, num_seeds=2, one_by_one=True), tiny_data.train, seeds)
+    together, one_by_one = (
+        trained(steps_alone(tiny_data.train, model, AS_IT_IS, num_seeds=2, one_by_one=way), tiny_data.train, seeds)
+        for way in (False, True)
+    )
     states = jax.device_get((together.state.params, one_by_one.state.params))
     chex.assert_trees_all_close(*states, rtol=1e-3, atol=1e-5)
 
@@ -149,9 +165,7 @@ def test_devices_draw_different_dropout_masks(tiny_data):
     model = PLAIN.clone(dropout=0.5)
 
     def loss(indices, devices):
-        programs = compiled(
-            tiny_data.train, model, Preprocessing(lambda images: images), batch_size=len(indices), devices=devices
-        )
+        programs = steps_alone(tiny_data.train, model, AS_IT_IS, batch_size=len(indices), devices=devices)
         start = programs.begin(np.zeros(1, np.uint32))
         return float(programs.train(start, np.array([[indices]], np.int32)).metrics.mean_loss[0])
 
@@ -220,7 +234,7 @@ def test_blocks_compute_what_the_whole_computes(tiny_data, monkeypatch, cell):
         monkeypatch.setattr(compiled_module, "LEAST_ROWS", 4)
         monkeypatch.setattr(compiled_module, "MOST_ROWS", 4)
         monkeypatch.setattr(compiled_module, "MOST_VALUES", values)
-        programs = compiled(tiny_data.train, model, devices=2, batch_size=16)
+        programs = steps_alone(tiny_data.train, model, devices=2, batch_size=16)
         progress = trained(programs, tiny_data.train, [3], batch_size=16)
         found.append(jax.device_get((progress.state.params, progress.metrics)))
     chex.assert_trees_all_close(*found, rtol=2e-5, atol=2e-6)
@@ -232,9 +246,10 @@ def test_layers_train_eight_seeds_in_one_program_and_on_two_devices(tiny_data, n
     """Both as one seed on one device: the weights after some steps."""
     layer = Block(RNN(nn.GRUCell(6))) if name == "rnn" else LAYERS[name](6)
     model = SequenceClassifier(layer, 3, readout="mean")
-    alone = trained(compiled(tiny_data.train, model), tiny_data.train, [3])
-    seeds = trained(compiled(tiny_data.train, model, num_seeds=8, one_by_one=False), tiny_data.train, range(8))
-    split = trained(compiled(tiny_data.train, model, devices=2), tiny_data.train, [3])
+    train, of = tiny_data.train, (tiny_data.train, model, AS_IT_IS)
+    alone = trained(steps_alone(*of), train, [3])
+    seeds = trained(steps_alone(*of, num_seeds=8, one_by_one=False), train, range(8))
+    split = trained(steps_alone(*of, devices=2), train, [3])
     expected, several, on_two = jax.device_get((alone.state.params, seeds.state.params, split.state.params))
     chex.assert_trees_all_close(on_two, expected, rtol=1e-4, atol=1e-5)
     chex.assert_trees_all_close(jax.tree.map(lambda x: x[3:4], several), expected, rtol=1e-3, atol=1e-4)

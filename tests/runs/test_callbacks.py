@@ -12,6 +12,8 @@ from rowlstm_jax.runs.stored import read_stored
 from rowlstm_jax.tasks.protocol import Protocol
 from tests.trials import train
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 LAST = Protocol("tiny", "mnist", 13, "rows")
 BEST = Protocol("tiny", "mnist", 13, "rows", selection="best_validation")
 

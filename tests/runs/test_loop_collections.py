@@ -21,6 +21,8 @@ from rowlstm_jax.training.recipe import Recipe
 from tests.runs.test_loop import weights
 from tests.trials import journal, train
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 BEST = Protocol("tiny", "mnist", 13, "rows", selection="best_validation", select_by="min loss")
 
 
@@ -43,6 +45,7 @@ def mean_of(tree) -> np.ndarray:
     return np.asarray(tree["batch_stats"]["BatchNorm_0"]["mean"])
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_collections_resumes_and_writes_them(make_run, tiny_data):
     data = dataclasses.replace(tiny_data, test=Sealed(tiny_data.test.open(lambda: None)))
     fields = {"recipe": recipe(), "protocol": BEST, "num_seeds": 2, "memory_health": True}

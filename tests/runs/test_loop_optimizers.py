@@ -13,6 +13,8 @@ from tests.runs.test_loop import weights
 from tests.runs.test_loop_metrics import Mean, kernel
 from tests.trials import journal, train
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 PLATEAU = optax.chain(optax.adam(1e-2), optax.contrib.reduce_on_plateau(factor=0.5, patience=1, accumulation_size=2))
 LBFGS = optax.lbfgs(memory_size=3)
 SCHEDULE = optax.linear_schedule(1e-2, 0.0, 100)

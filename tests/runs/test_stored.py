@@ -20,6 +20,8 @@ from rowlstm_jax.training import params_ema
 from rowlstm_jax.training.recipe import Recipe
 from tests.trials import train
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 BEST = Protocol("tiny", "mnist", 13, "rows", selection="best_validation")
 NO_BIAS = {"layer_0_forward": {"kernel": True, "bias": False}, "readout": {"kernel": True, "bias": True}}
 OPTIMIZERS = {

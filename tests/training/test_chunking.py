@@ -15,6 +15,8 @@ from rowlstm_jax.tasks import lag_stream, solved_after
 from rowlstm_jax.training import ChunkingSystem, init_chunking, learn_stream, predict_stream
 from rowlstm_jax.training.chunking import chunking_step
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 F, H, HC, WINDOW, LAG = 5, 4, 3, 3, 2
 RATE, TOLERANCE = 0.05, 0.3
 

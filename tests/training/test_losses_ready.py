@@ -22,6 +22,8 @@ from rowlstm_jax.training.losses import (
 )
 from rowlstm_jax.training.metrics import Metrics, expected_calibration_error
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 RNG = np.random.default_rng(0)
 LOGITS = 3 * RNG.normal(size=(50, 4)).astype(np.float32)
 LABELS = RNG.integers(0, 4, 50)

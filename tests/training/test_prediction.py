@@ -10,6 +10,8 @@ import pytest
 from rowlstm_jax.models import SequenceClassifier, cells
 from rowlstm_jax.training import learn_to_predict, log_odds
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 MODEL = SequenceClassifier(cells.BasicLSTMCell(6), 2)
 RNG = np.random.default_rng(0)
 

@@ -16,6 +16,8 @@ from rowlstm_jax.training.state import init_state
 from rowlstm_jax.training.step import train_step
 from tests.runs.test_loop_metrics import Mean
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 
 def asking() -> optax.GradientTransformationExtraArgs:
     """Makes no update; its state is what it was told: value, value_fn, the gradient of value_fn, and grad."""
