@@ -30,9 +30,10 @@ class Config(RunConfig):
     """Of the optimiser; the one with the highest mean validation accuracy is tested."""
     learning_rate: float = dataclasses.field(default=1e-3, init=False)  # no flag: each run has one of --step-sizes
     num_seeds: int = 3
+    steps: int = 600
     hidden: int = 64
-    eval_every: int = 1000
-    checkpoint_every: int = 1000
+    eval_every: int = 600
+    checkpoint_every: int = 600
     log_every: int = 50
 
     def __post_init__(self):
