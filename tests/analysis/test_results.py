@@ -16,8 +16,6 @@ from rowlstm_jax.runs.describe import describe
 from rowlstm_jax.runs.files import write_arrays
 from rowlstm_jax.tasks import ORDERS
 
-pytestmark = pytest.mark.usefixtures("quick_compiler")
-
 
 @pytest.fixture
 def finished(tmp_path):

@@ -14,8 +14,6 @@ from rowlstm_jax.models import SequenceClassifier
 from rowlstm_jax.models.cells import BasicLSTMCell
 from rowlstm_jax.tasks import Preprocessing, Standardization, order_index, read, to_grey
 
-pytestmark = pytest.mark.usefixtures("quick_compiler")
-
 MODULE = SequenceClassifier(BasicLSTMCell(5), 3)
 PIXELS = np.random.default_rng(0).integers(0, 256, (600, 4, 6), np.uint8)
 
