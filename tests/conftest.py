@@ -120,7 +120,7 @@ def make_run_in(tiny_model: SequenceClassifier) -> Callable[..., Run]:
 @pytest.fixture
 def make_run(tmp_path: Path, make_run_in: Callable[..., Run]) -> Callable[..., Run]:
     """`make_run_in` for a folder of the test."""
-    return lambda folder="run", **fields: make_run_in(tmp_path / folder, **fields)
+    return lambda folder="run", **fields: make_run_in(**{"run_dir": tmp_path / folder} | fields)
 
 
 @pytest.fixture(scope="module")

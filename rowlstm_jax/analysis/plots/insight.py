@@ -203,10 +203,10 @@ def eigenvalues(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray
             axes.add_patch(Circle((0, 0), distance, facecolor="none", edgecolor=edge))
             label = f"{steps:,}" if steps < math.inf else ""
             axes.text(0, -distance, label, fontsize=7, color=GREY, ha="center", va="center")
-        for points, style in ((before.get(name), {"mfc": "none", "mec": BLUE}), (values, {"color": VERMILION})):
+        for points, edge, face in ((before.get(name), BLUE, "none"), (values, VERMILION, VERMILION)):
             if points is not None:
                 placed = _stretched(abs(points)) * np.exp(1j * np.angle(points))
-                axes.plot(placed.real, placed.imag, "o", ms=3.5, mew=0.8, **style)
+                axes.plot(placed.real, placed.imag, "o", ms=3.5, mew=0.8, mec=edge, mfc=face)
     text = ("Circles: before training. " if before else "") + "Dots: after training.\n"
     text += "Grey: half-lives in steps; black: |λ| = 1.\nFrom the centre: 1 - (1 - |λ|)^(1/3)."
     figure.text(gap / width, 1 - 0.08 / height, text, fontsize=8, va="top")
