@@ -9,7 +9,7 @@ often trained with smaller steps of their eigenvalues. Each pair is trained with
 With `--resume --run-dir`, finished runs stay as they are and the others continue. With one step size the folders are
 `<cell>-<task>/`.
 
-Expected, on rows: 95.6 to 96.9 % with the gated cells and LEM, 94.7 % with LRU, 95.8 % with S5, 88.3 % with Elman's cell
+Expected, on rows: 95.6 to 96.9 % with the gated cells and LEM, 94.7 % with LRU, 95.8 % with S5, 88.3 % with Elman's
 (seeds 0-2); 45 minutes for all on two busy cores of an AMD EPYC with AVX-512.
 """
 
