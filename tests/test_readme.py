@@ -17,6 +17,7 @@ import tyro
 
 from experiments import results_table
 from rowlstm_jax import PROTOCOLS
+from rowlstm_jax.analysis import percent_over_seeds
 from rowlstm_jax.analysis.statistics import compare_seeds, student_interval
 from rowlstm_jax.errors import UserError
 
@@ -179,6 +180,18 @@ def test_the_study_says_what_its_stored_summaries_say():
     low, high = tested.interval
     words = f"| {tested.difference:.2f} points | {low:+.2f} to {high:+.2f} points (Welch, p = {tested.welch_p:.2f}) |"
     assert words in table
+
+
+def test_the_table_of_layers_on_rows_is_the_stored_one():
+    table = (ROOT / "experiments/README.md").read_text().partition("<!-- rows by layer -->")[2].partition("<!-- end")[0]
+    stored = json.loads((ROOT / "experiments/results/rows_by_layer.json").read_text())["rows"]
+    rows = [line.strip("| ").split(" | ") for line in table.strip().splitlines()[2:]]
+    columns = [(protocol, steps) for protocol in ("notebook", "fashion_rows") for steps in (999, 3300)]
+    for name, parameters, *shown in rows:
+        runs = {(run["protocol"], run["steps"]): run for run in stored if f"`{run['cell']}`" == name}
+        assert {f"{run['num_params']:,}" for run in runs.values()} == {parameters}
+        assert shown == [percent_over_seeds(runs[key]["accuracies"]) + " %" if key in runs else "-" for key in columns]
+    assert sum(len(shown) - shown.count("-") for _, _, *shown in rows) == len(stored)
 
 
 def test_no_stored_run_opened_the_test_set_twice():
