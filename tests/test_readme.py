@@ -74,7 +74,12 @@ def test_the_commands_of_a_page_run_one_after_the_other(page, tmp_path):
             program, *arguments = shlex.split(line, comments=True)
             assert program == "python", line
             more = [pair for pair in SMALLER.get(arguments[1], {}).items() if pair[0] not in arguments]
-            run([*arguments, *itertools.chain(*more)], tmp_path)
+            run([fewer_steps(word) for word in arguments] + [*itertools.chain(*more)], tmp_path)
+
+
+def fewer_steps(word: str) -> str:
+    """A study of 300 steps has ten in a test."""
+    return "10" if word == "300" else word
 
 
 def commands() -> list[str]:
@@ -98,7 +103,7 @@ def test_every_flag_that_a_page_names_is_there(command):
 @pytest.mark.parametrize("page", INNER, ids=name_of)
 def test_the_code_of_a_page_runs(page, tmp_path):
     for number, code in enumerate(blocks(page, "python")):
-        run(["-c", code], tmp_path)
+        run(["-c", code.replace("steps=300", f"steps={fewer_steps('300')}")], tmp_path)
         assert code.strip(), number
 
 
