@@ -7,8 +7,8 @@ batch split over all. Each way of computing it must agree with a loop in NumPy b
 first, as those of layers and data have, and `lax.scan` must turn them round; the rows "time first" show what it takes
 where nobody has to. The peers get and return complex numbers, so that they convert nothing.
 
-The second is a training step with the same losses: the program of a run, and the same network as one would
-write it first: `lax.scan` over real and imaginary parts, no gradient of its own, the whole batch of a device at once.
+The second is a training step: the program of a run, and the same network as one would write it first, by `lax.scan`
+over real and imaginary parts, the whole batch of a device at once. Both must compute the same losses.
 """
 
 import dataclasses

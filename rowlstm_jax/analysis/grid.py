@@ -68,9 +68,9 @@ def train_grid(
       make_run: (flags, cell, task) -> a run.
 
     Returns:
-      The folder, and a row for each pair: cell, task, layer (whether it is one), step_size (None if no loss stayed
-      finite), validation (mean accuracies by step size), test accuracies [S] from 0 to 1 (none if not finite),
-      num_params, flops of one example, and timing. After each pair, the rows are written to table.json.
+      The folder, and a row for each pair, with: cell, task; layer, whether it is one; step_size, None if no loss stayed
+      finite; validation, the mean accuracies by step size; accuracies [S] of the test set from 0 to 1, none if not
+      finite; num_params, flops of one example, timing. After each pair, the rows are written to table.json.
 
     Raises:
       UserError: there is no grid to resume, or a run can't be started.

@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,18 +13,9 @@ from rowlstm_jax.analysis.insight import draw_insight, eigenvalues_in_training
 from rowlstm_jax.data import Examples
 from rowlstm_jax.models import SequenceClassifier, cells, layers
 from rowlstm_jax.training import Recipe, init_state
+from tests.insight import GATES, OVER_TIME, Flat
 
 NAMES = ("a", "b", "c")
-OVER_TIME = {"probabilities_over_rows", "rows_needed"}
-GATES = {f"gates_over_time_layer_{layer}_{direction}" for layer in range(2) for direction in ("forward", "backward")}
-
-
-class Flat(nn.Module):
-    classes: int = 3
-
-    @nn.compact
-    def __call__(self, inputs, *, train: bool = False):
-        return nn.Dense(self.classes)(inputs.reshape(len(inputs), -1))
 
 
 @pytest.mark.parametrize(

@@ -11,17 +11,7 @@ import optax
 import pytest
 
 from rowlstm_jax import PROTOCOLS, Recipe, RunFolder, SequenceClassifier, cells, finish, fit, layers, load_data
-
-OVER_TIME = {"probabilities_over_rows", "rows_needed"}
-GATES = {f"gates_over_time_layer_{layer}_{direction}" for layer in range(2) for direction in ("forward", "backward")}
-
-
-class Flat(nn.Module):
-    classes: int = 3
-
-    @nn.compact
-    def __call__(self, inputs, *, train: bool = False):
-        return nn.Dense(self.classes)(inputs.reshape(len(inputs), -1))
+from tests.insight import GATES, OVER_TIME, Flat
 
 
 @pytest.mark.slow
