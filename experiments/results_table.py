@@ -49,7 +49,7 @@ def _row(summary: dict[str, Any]) -> str:
     experiment, seeds, steps, size = (summary[name] for name in ("experiment", "seeds", "steps", "num_params"))
     accuracy = percent_over_seeds(values_over_seeds(summary["test_accuracy"]))
     which = "-".join(map(str, sorted({seeds[0], seeds[-1]})))
-    where = "" if summary["environment"]["backend"] == "cpu" else f", {hardware(summary)}"
+    where = "" if (found := hardware(summary)).startswith("2 cores") else f", {found}"
     figures = f"{steps:,} | {size:,} | {which} | {accuracy} % | {training_minutes(summary):.0f} min{where} |"
     return f"| `{experiment}` | {EXPERIMENTS[experiment, summary['protocol']['name']]} | {figures}"
 

@@ -155,7 +155,8 @@ def hardware(summary: Mapping[str, Any]) -> str:
     """
     environment = summary["environment"]
     if environment["backend"] == "cpu":
-        return f"{environment['cores']} cores of {environment['processor']}"
+        cores = environment["cores"]
+        return f"{cores} core{'s' * (cores > 1)} of {environment['processor']}"
     return ", ".join(environment["devices"])
 
 

@@ -79,6 +79,8 @@ def test_time_and_hardware_of_a_training():
     assert hardware(SUMMARY) == "NVIDIA H200"
     on_cpu = SUMMARY | {"environment": {"backend": "cpu", "devices": ["cpu"], "cores": 2, "processor": "AMD EPYC"}}
     assert hardware(on_cpu) == "2 cores of AMD EPYC"
+    on_cpu["environment"]["cores"] = 1
+    assert hardware(on_cpu) == "1 core of AMD EPYC"
 
 
 def test_summaries_are_read_in_order_and_what_is_not_stored_is_left_out(tmp_path):
