@@ -22,6 +22,7 @@ from rowlstm_jax import (
     SequenceClassifier,
     adamw_cosine,
     cli,
+    cutout,
     finish,
     fit,
     layers,
@@ -30,8 +31,8 @@ from rowlstm_jax import (
     warmup_cosine,
 )
 
-MAPS = Affine(shift=1, rotation=0.05, scale=0.1, shear=0.05, flip=True)
-PROTOCOL = Protocol("fashion_rows_affine", "fashion_mnist", validation_examples=5_000, order="rows", augmentation=MAPS)
+MAPS = cutout(Affine(shift=1, rotation=0.05, scale=0.1, shear=0.05, flip=True), smallest=4, largest=12)
+PROTOCOL = Protocol("fashion_rows_cutout", "fashion_mnist", validation_examples=5_000, order="rows", augmentation=MAPS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Config(RunConfig):
     cell: str = "lstm"
     """The recurrent cell or layer: lstm, gru, elman, lru or another of `rowlstm_jax.layers.names()`."""
     num_seeds: int = 5
-    steps: int = 22_000
+    steps: int = 33_000
     learning_rate: float = 6e-3
     """The highest step size: reached after the warm-up, it falls to zero."""
     warmup: int = 300

@@ -31,6 +31,7 @@ does not import JAX. `experiments/tour.ipynb` explains recurrent networks with t
     ORDERS          the reading orders, by name
     Affine          random affine maps of the training images
     elastic         elastic maps beside them
+    cutout          a blank rectangle after other changes
     Augmentation    any random change of the training images
 
     Recipe          model, optimiser, loss, metrics and patience
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
         Affine,
         Augmentation,
         Protocol,
+        cutout,
         elastic,
         find_protocol,
         own_protocol,
@@ -95,6 +97,7 @@ __all__ = [
     "cells",
     "cli",
     "compare",
+    "cutout",
     "decay_mask",
     "diagnostics",
     "elastic",
@@ -125,7 +128,17 @@ _FLOORS = {
     "models": ("SequenceClassifier", "cells", "diagnostics", "layers", "lstm_scan"),
     "parallel": ("start",),
     "runs": ("Callback", "Run", "RunFolder", "Stop", "fit", "load_data"),
-    "tasks": ("ORDERS", "PROTOCOLS", "Affine", "Augmentation", "Protocol", "elastic", "find_protocol", "own_protocol"),
+    "tasks": (
+        "ORDERS",
+        "PROTOCOLS",
+        "Affine",
+        "Augmentation",
+        "Protocol",
+        "cutout",
+        "elastic",
+        "find_protocol",
+        "own_protocol",
+    ),
     "training": ("Recipe", "adamw_cosine", "decay_mask", "losses", "params_ema", "warmup_cosine"),
 }
 _HOMES = {name: floor for floor, names in _FLOORS.items() for name in names}

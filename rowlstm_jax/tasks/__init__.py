@@ -6,6 +6,7 @@ in this folder lists the protocols and orders, and shows how to add one. `stream
 """
 
 from rowlstm_jax.tasks.augmentation import FLIP_AND_CROP, Affine, Augmentation, augment, random_crop, random_flip
+from rowlstm_jax.tasks.cutout import cutout
 from rowlstm_jax.tasks.elastic import elastic
 from rowlstm_jax.tasks.orders import ORDERS, Read, order_digest, order_index, read, require_orders
 from rowlstm_jax.tasks.preprocessing import Preprocessing, Standardization, scale, to_grey
@@ -23,6 +24,7 @@ __all__ = [
     "Read",
     "Standardization",
     "augment",
+    "cutout",
     "elastic",
     "find_protocol",
     "lag_stream",
