@@ -21,7 +21,7 @@ MARKS = "<!-- results -->\n", "<!-- end of results -->\n"
 EXPERIMENTS = {
     ("mnist_rows", "notebook"): "MNIST by rows, the notebook's training",
     ("mnist_rows_record", "mnist_rows_elastic"): "MNIST by rows, augmented, as well as it can",
-    ("fashion_rows", "fashion_rows_affine"): "Fashion-MNIST by rows, augmented",
+    ("fashion_rows", "fashion_rows_cutout"): "Fashion-MNIST by rows, augmented",
     ("fashion_pixels", "fashion_pixels_affine"): "Fashion-MNIST by pixels (784 steps), augmented",
     ("mnist_pixels", "mnist_pixels"): "MNIST by pixels (784 steps)",
     ("mnist_pixels_record", "mnist_pixels_affine"): "MNIST by pixels, augmented, by linear recurrences",

@@ -163,7 +163,8 @@ def hardware(summary: Mapping[str, Any]) -> str:
 def _augmentation(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return "no augmentation"
-    return f"augmented: {found.get('name', 'affine')} maps" + ", mirror images" * bool(found.get("flip"))
+    maps, *more = found.get("name", "affine").split(", ")
+    return ", ".join([f"augmented: {maps} maps", *more, *["mirror images"] * bool(found.get("flip"))])
 
 
 def _link(source: str) -> str:

@@ -64,6 +64,7 @@ def test_a_run_is_described_by_its_summary():
         ({"shift": 1.0, "flip": False}, "augmented: affine maps"),
         ({"shift": 1.0, "flip": True}, "augmented: affine maps, mirror images"),
         ({"name": "elastic", "sha256": "size 1"}, "augmented: elastic maps"),
+        ({"name": "affine, cutout", "sha256": "4 to 12"}, "augmented: affine maps, cutout"),
     ],
 )
 def test_a_run_of_one_seed_with_augmentation(augmentation, words):
