@@ -42,6 +42,8 @@ def run(main: Callable[[ConfigT], object], config_type: type[ConfigT]) -> NoRetu
         try:
             sys.exit(_status(main, config_type))
         finally:
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python would show a traceback from its own end
             gc.freeze()  # the interpreter's last collection would take half a second
 
 

@@ -29,6 +29,14 @@ jax.devices()  # starts JAX, before a run would choose other devices
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture
+def ctrl_c_stays() -> Iterator[None]:
+    """A process that `cli.run` leaves gives Ctrl-C its plain action; that of the tests goes on and keeps its own."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Many tests compile the same programs: all processes of pytest-xdist share a cache of this session's own.

@@ -1,4 +1,6 @@
 import dataclasses
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from rowlstm_jax import cli
 from rowlstm_jax.config import RunConfig, flag
 from rowlstm_jax.data import sources
 from rowlstm_jax.errors import InterruptedRun, UserError
+
+pytestmark = pytest.mark.usefixtures("ctrl_c_stays")
 
 
 @pytest.fixture
@@ -113,6 +117,26 @@ def test_exit_statuses(command, raised, status, message):
         raise raised
 
     assert command(main=main) == (status, "", message)
+
+
+def test_ctrl_c_while_the_process_leaves_shows_no_traceback():
+    program = """
+import os, signal, threading, time
+from rowlstm_jax import UserError, cli, config
+
+def interrupt():
+    threading.main_thread().join()
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(20)
+
+def main(_):
+    threading.Thread(target=interrupt).start()
+    raise UserError("Do that.")
+
+cli.run(main, config.Flags)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "error: Do that.\n")
 
 
 def test_the_compilation_cache_can_be_placed_and_turned_off(command, settings, tmp_path):

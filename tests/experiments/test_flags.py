@@ -52,6 +52,8 @@ from rowlstm_jax import cli
 from rowlstm_jax.config import RunConfig, absolute, flag
 from rowlstm_jax.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("ctrl_c_stays")
+
 SCRIPTS = [mnist_rows, mnist_rows_record, fashion_rows, mnist_pixels, cells_by_order, compare, insight, orders]
 SCRIPTS += [
     export,
