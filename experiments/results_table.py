@@ -16,6 +16,7 @@ from rowlstm_jax.config import Flags  # flags of a script that trains nothing
 from rowlstm_jax.runs import read_text, write_text  # small files, written whole
 
 ROOT = Path(__file__).parents[1]
+USUAL = "2 cores of AMD EPYC"  # what the README says of rows without hardware
 MARKS = "<!-- results -->\n", "<!-- end of results -->\n"
 # Experiments and their protocols in the order of the table, and what they read.
 EXPERIMENTS = {
@@ -49,7 +50,7 @@ def _row(summary: dict[str, Any]) -> str:
     experiment, seeds, steps, size = (summary[name] for name in ("experiment", "seeds", "steps", "num_params"))
     accuracy = percent_over_seeds(values_over_seeds(summary["test_accuracy"]))
     which = "-".join(map(str, sorted({seeds[0], seeds[-1]})))
-    where = "" if (found := hardware(summary)).startswith("2 cores") else f", {found}"
+    where = "" if (found := hardware(summary)) == USUAL else f", {found}"
     figures = f"{steps:,} | {size:,} | {which} | {accuracy} % | {training_minutes(summary):.0f} min{where} |"
     return f"| `{experiment}` | {EXPERIMENTS[experiment, summary['protocol']['name']]} | {figures}"
 

@@ -3,12 +3,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType
-from jax.sharding import PartitionSpec as P
 from scipy import ndimage
 
 from rowlstm_jax.tasks import augmentation as module
 from rowlstm_jax.tasks.augmentation import Affine
+from tests.tasks.parts import augmented_in_parts
 
 augment = jax.jit(module.augment, static_argnums=2)
 random_maps = jax.jit(module.random_maps, static_argnums=(1, 2))
@@ -133,11 +132,8 @@ def test_vmap_over_seeds_equals_a_loop():
 def test_a_batch_split_over_devices_is_augmented_as_a_whole(devices):
     if len(jax.devices()) < devices:
         pytest.skip("needs two devices")
-    mesh = jax.make_mesh((devices,), ("batch",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
-    shards = {"mesh": mesh, "in_specs": (P("batch"), P()), "out_specs": P("batch")}
-    split = jax.shard_map(lambda batch, key: module.augment(batch, key, ALL, "batch"), **shards)
     key = jax.random.key(0)
-    np.testing.assert_allclose(jax.jit(split)(images(), key), augment(images(), key, ALL), atol=1e-5)
+    np.testing.assert_allclose(augmented_in_parts(images(), key, ALL, devices), augment(images(), key, ALL), atol=1e-5)
 
 
 def test_images_of_zeros_to_one_stay_within():

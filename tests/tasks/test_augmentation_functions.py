@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType
-from jax.sharding import PartitionSpec as P
 
 from rowlstm_jax.tasks.augmentation import FLIP_AND_CROP, Augmentation, augment, random_crop, random_flip
+from tests.tasks.parts import augmented_in_parts
 
 IMAGES = np.random.default_rng(0).random((64, 6, 5, 3), dtype=np.float32) + 0.1
 
@@ -55,14 +54,8 @@ def test_each_image_has_its_own_change_and_it_depends_on_key_and_position_only()
 
 
 def test_the_number_of_devices_does_not_matter():
-    mesh = jax.make_mesh((4,), ("batch",), axis_types=(AxisType.Auto,), devices=jax.devices()[:4])
-    split = jax.shard_map(
-        lambda part, key: augment(part, key, FLIP_AND_CROP, "batch"),
-        mesh=mesh,
-        in_specs=(P("batch"), P()),
-        out_specs=P("batch"),
-    )
-    np.testing.assert_array_equal(jax.jit(split)(IMAGES, jax.random.key(0)), applied(FLIP_AND_CROP))
+    found = augmented_in_parts(IMAGES, jax.random.key(0), FLIP_AND_CROP, devices=4)
+    np.testing.assert_array_equal(found, applied(FLIP_AND_CROP))
 
 
 def test_name_and_digest_stand_in_a_protocol():

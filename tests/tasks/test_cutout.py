@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType
-from jax.sharding import PartitionSpec as P
 
 from rowlstm_jax.tasks.augmentation import FLIP_AND_CROP, Affine, augment, keys_of_examples
 from rowlstm_jax.tasks.cutout import cutout
 from rowlstm_jax.tasks.elastic import elastic
+from tests.tasks.parts import augmented_in_parts
 
 changed = functools.partial(jax.jit, static_argnums=2)(augment)
 KEY = jax.random.key(0)
@@ -75,10 +74,7 @@ def test_the_number_of_devices_does_not_matter():
         pytest.skip("needs two devices")
     maps = cutout(Affine(shift=2), 3, 6)
     batch = np.random.default_rng(0).random((6, 9, 12), dtype=np.float32)
-    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
-    shards = {"mesh": mesh, "in_specs": (P("batch"), P()), "out_specs": P("batch")}
-    split = jax.shard_map(lambda batch, key: augment(batch, key, maps, "batch"), **shards)
-    np.testing.assert_allclose(jax.jit(split)(batch, KEY), changed(batch, KEY, maps), atol=1e-5)
+    np.testing.assert_allclose(augmented_in_parts(batch, KEY, maps, devices=2), changed(batch, KEY, maps), atol=1e-5)
 
 
 def test_the_digest_depends_on_every_value():

@@ -6,12 +6,11 @@ import functools
 import jax
 import numpy as np
 import pytest
-from jax.sharding import AxisType
-from jax.sharding import PartitionSpec as P
 from scipy import ndimage
 
 from rowlstm_jax.tasks.augmentation import Affine, augment, keys_of_examples, random_maps, warp
 from rowlstm_jax.tasks.elastic import elastic
+from tests.tasks.parts import augmented_in_parts
 
 B, R, K = 6, 9, 12  # not square, one side odd
 ALL = Affine(shift=2, rotation=0.3, scale=0.2, shear=0.25, flip=True)
@@ -92,10 +91,7 @@ def test_each_image_is_changed_by_its_position_in_the_batch_not_by_the_number_of
     whole = np.asarray(changed(batch, key, maps))
     assert len(np.unique(whole.reshape(B, -1), axis=0)) == B
     assert not np.isclose(whole, changed(batch, jax.random.key(6), maps)).all(axis=(1, 2)).any()
-    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
-    shards = {"mesh": mesh, "in_specs": (P("batch"), P()), "out_specs": P("batch")}
-    split = jax.shard_map(lambda batch, key: augment(batch, key, maps, "batch"), **shards)
-    np.testing.assert_allclose(jax.jit(split)(batch, key), whole, atol=1e-5)
+    np.testing.assert_allclose(augmented_in_parts(batch, key, maps, devices=2), whole, atol=1e-5)
 
 
 def test_the_digest_depends_on_every_value():
