@@ -65,13 +65,17 @@ def test_its_headings_are_those_of_its_contents_and_its_links_lead_somewhere():
 @pytest.mark.slow
 @pytest.mark.usefixtures("mnist")
 def test_it_runs_from_start_to_end(tmp_path):
-    """As its page says, in another folder, so that it has to find the project."""
+    """As its page says, in another folder, so that it has to find the project. Its comparisons take few steps here."""
     folder = tmp_path / "project" / "experiments"
     folder.mkdir(parents=True)
     for name in ("rowlstm_jax", "constraints.txt"):
         (tmp_path / "project" / name).symlink_to(ROOT / name)
     for path in (ROOT / "experiments").iterdir():
         (folder / path.name).symlink_to(path)
+    (folder / TOUR.name).unlink()
+    shorter, found = re.subn(r"(steps\\\": )333(.*: )111\b", r"\g<1>20\g<2>10", TOUR.read_text())
+    assert found == 1
+    (folder / TOUR.name).write_text(shorter)
     command = [sys.executable, "-m", "jupyter", "execute", "tour.ipynb", "--output", str(tmp_path / "again.ipynb")]
     done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
