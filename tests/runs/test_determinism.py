@@ -129,7 +129,7 @@ def test_a_run_on_one_core_and_one_on_two_compute_the_same_bits(tmp_path, mnist,
 def test_a_run_of_a_layer_that_was_stopped_and_resumed_has_the_bits_of_one_never_stopped(make_run, tiny_data, name):
     """Two seeds on two devices, with dropout."""
     layer = Block(RNN(GRUCell(6))) if name == "rnn" else LAYERS[name](6)
-    model = SequenceClassifier(layer.clone(dropout=0.2), 3, num_layers=2, readout="mean")
+    model = SequenceClassifier(layer.clone(dropout=0.2), 3, readout="mean")
     fields = {"recipe": Recipe(model, optax.adam(1e-2)), "num_seeds": 2}
 
     def bits(run, data):
