@@ -81,7 +81,7 @@ class Checkpoints:
         # From several devices Orbax would save slices, and compile a program for each.
         arrays = {name: np.array(array) for name, array in fetch(named(tree)).items()}
         leaves = {name: Leaf.of(array) for name, array in arrays.items()}
-        self._manifest = Manifest(step, leaves, {**self._about, **about})
+        self._manifest = self._begun = Manifest(step, leaves, {**self._about, **about})
         args = ocp.args.Composite(**{ITEM: ocp.args.StandardSave(unflatten_dict(arrays, sep="/"))})
         with self._failing_clearly():
             # On a full disk Orbax and TensorStore fail with long messages, so ask first.
@@ -106,18 +106,18 @@ class Checkpoints:
             (self._directory.parent / SAVED).touch()  # a later start that finds no checkpoint looks for it
 
     def _write_manifest(self) -> None:
-        """Called by Orbax once the files are written, while the folder still has its temporary name.
+        """Called by Orbax's thread before the folder gets its name, even if the save has failed in the main thread.
 
         A manifest certifies a checkpoint, so what was written is read first.
         """
-        if self._manifest is not None and is_first_process():
-            (folder,) = self._directory.glob(f"{self._manifest.step}.*tmp*")
+        if is_first_process():
+            (folder,) = self._directory.glob(f"{self._begun.step}.*tmp*")
             sync_tree(folder)
             arrays = arrays_on_disk(folder / ITEM)
-            for name, leaf in self._manifest.leaves.items():
+            for name, leaf in self._begun.leaves.items():
                 if Leaf.of(arrays[name.replace("/", ".")]) != leaf:
                     raise OSError(f"{name} was not written as it is")
-            self._manifest.write(folder, ITEM)
+            self._begun.write(folder, ITEM)
 
     @contextlib.contextmanager
     def _failing_clearly(self) -> Iterator[None]:

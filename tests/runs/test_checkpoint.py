@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +105,27 @@ def test_a_save_that_is_dropped_in_silence_is_an_error_and_no_sign_of_a_checkpoi
             checkpoints.wait()
         monkeypatch.undo()
     assert not (tmp_path / "run" / ".saved").exists()
+
+
+def test_a_save_that_fails_while_its_thread_goes_on_leaves_no_checkpoint_without_a_manifest(tmp_path, monkeypatch):
+    failed = threading.Event()
+
+    class Slow(Checkpoints):
+        def _write_manifest(self) -> None:
+            assert failed.wait(60)
+            super()._write_manifest()
+
+    def lost(*_: object) -> None:  # called when the thread has begun, as the wait for the other processes is
+        raise ValueError("the connection is closed")
+
+    with Slow(tmp_path / "checkpoints", {}) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "_get_old_steps_to_remove", lost)
+        with pytest.raises(UserError, match=r"step 1 can't be saved in .* \(the connection is closed\)"):
+            checkpoints.save(1, tree(1))
+        failed.set()
+    found = newest(tmp_path / "checkpoints", tree(1))
+    assert found is not None
+    assert found.step == 1
 
 
 def test_a_folder_that_orbax_takes_for_a_pattern_holds_no_checkpoint_that_counts(tmp_path):
