@@ -121,7 +121,7 @@ def test_a_run_is_verified_by_its_folder_and_by_its_summary_alone(trained, tmp_p
 @pytest.mark.slow
 def test_the_curves_are_drawn_while_a_run_goes_on(tmp_path):
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "experiments.mnist_rows", "--steps", "1500", "--run-dir", str(run), "--no-test"]
+    command = [sys.executable, "-m", "experiments.mnist_rows", "--steps", "1000", "--run-dir", str(run), "--no-test"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size):
             assert process.poll() is None
@@ -130,7 +130,7 @@ def test_the_curves_are_drawn_while_a_run_goes_on(tmp_path):
         out = script("plot", run, "--live", "--every", 0.5)
         process.wait()
     assert out.count("curves_live.png: up to step") >= 2
-    assert "up to step 1,500" in out
+    assert "up to step 1,000" in out
     assert "The run is finished." in out
     assert "has no record yet" in script("plot", make_empty(tmp_path / "empty"), status=2)
 
