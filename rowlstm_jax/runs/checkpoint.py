@@ -34,7 +34,7 @@ class Checkpoints:
     def __init__(self, directory: Path, about: Mapping[str, Any]):
         """Open the folder, or make it; `about` is part of every `Manifest.about`. Raises a UserError if it can't."""
         console.hide_errors_of_saves()
-        self._directory, self._about, self._manifest = directory, about, None
+        self._directory, self._about, self._awaited = directory, about, None
         options = ocp.CheckpointManagerOptions(
             preservation_policy=LatestN(n=KEPT),
             cleanup_tmp_directories=True,
@@ -81,7 +81,7 @@ class Checkpoints:
         # From several devices Orbax would save slices, and compile a program for each.
         arrays = {name: np.array(array) for name, array in fetch(named(tree)).items()}
         leaves = {name: Leaf.of(array) for name, array in arrays.items()}
-        self._manifest = self._begun = Manifest(step, leaves, {**self._about, **about})
+        self._manifest = self._awaited = Manifest(step, leaves, {**self._about, **about})
         args = ocp.args.Composite(**{ITEM: ocp.args.StandardSave(unflatten_dict(arrays, sep="/"))})
         with self._failing_clearly():
             # On a full disk Orbax and TensorStore fail with long messages, so ask first.
@@ -93,7 +93,7 @@ class Checkpoints:
         """Wait for the save under way, until it is on the disk. Raises a UserError if it failed."""
         with self._failing_clearly():
             self._manager.wait_until_finished()
-            manifest, self._manifest = self._manifest, None
+            manifest, self._awaited = self._awaited, None
             if manifest is None or not is_first_process():
                 return
             saved = self._directory / str(manifest.step)
@@ -111,21 +111,21 @@ class Checkpoints:
         A manifest certifies a checkpoint, so what was written is read first.
         """
         if is_first_process():
-            (folder,) = self._directory.glob(f"{self._begun.step}.*tmp*")
+            (folder,) = self._directory.glob(f"{self._manifest.step}.*tmp*")
             sync_tree(folder)
             arrays = arrays_on_disk(folder / ITEM)
-            for name, leaf in self._begun.leaves.items():
+            for name, leaf in self._manifest.leaves.items():
                 if Leaf.of(arrays[name.replace("/", ".")]) != leaf:
                     raise OSError(f"{name} was not written as it is")
-            self._begun.write(folder, ITEM)
+            self._manifest.write(folder, ITEM)
 
     @contextlib.contextmanager
     def _failing_clearly(self) -> Iterator[None]:
         try:
             yield
         except (KeyError, OSError, ValueError) as error:  # TensorStore's errors of the file system are ValueErrors
-            step = f" of step {self._manifest.step}" if self._manifest is not None else "s"
-            self._manifest = None
+            step = f" of step {self._awaited.step}" if self._awaited is not None else "s"
+            self._awaited = None
             raise UserError(
                 f"The checkpoint{step} can't be saved in {self._directory} ({_first_line(error)}); what was saved "
                 "before is untouched: put that right, and continue with --resume."
